@@ -1,0 +1,45 @@
+# Local and CI run the same verbs. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+TOOLS := .tools/bin
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+PROTOS := $(shell find protos -name '*.proto') buf.yaml buf.gen.yaml protos/grpc_plugin.py
+
+help: ## Lists the verbs.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/.done .tools/.done gen/.done ## Makes the two environments and the generated code.
+
+.venv/.done: requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# Generated code is imported as `astra.…`; a .pth keeps the root itself out of the path.
+	echo "$(CURDIR)/gen/python" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/astra-gen.pth"
+	@touch $@
+
+.tools/.done: tools.lock
+	$(PYTHON) -m venv .tools
+	$(TOOLS)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools.lock
+	@touch $@
+
+gen: gen/.done ## Generates code and the descriptor set from protos/.
+
+gen/.done: .venv/.done .tools/.done $(PROTOS)
+	@rm -rf gen/googleapis gen/python && mkdir -p gen/googleapis/google/api gen/googleapis/google/rpc
+	@cd "$$($(BIN)/python -c 'import google.api.http_pb2 as m, pathlib; print(pathlib.Path(m.__file__).parents[1])')" && \
+	  cp api/{annotations,field_behavior,http,httpbody}.proto "$(CURDIR)/gen/googleapis/google/api/" && \
+	  cp rpc/{status,error_details}.proto "$(CURDIR)/gen/googleapis/google/rpc/"
+	$(TOOLS)/buf generate
+	$(TOOLS)/buf build --as-file-descriptor-set -o gen/descriptors.binpb
+	@# An rpc without access, or an event option that names no field, fails here.
+	$(BIN)/python -c "from services import contracts; contracts.rpcs(); contracts.events()"
+	@touch $@
+
+lock: .tools/.done ## Pins the newest versions and their hashes, without addresses.
+	$(TOOLS)/python -m pip install --quiet uv
+	$(TOOLS)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements.lock
+	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
+
+.PHONY: help setup gen lock

@@ -1,0 +1,116 @@
+"""THE MAP: which services there are, and where each process of a mesh listens and keeps its things.
+
+What can be derived from a line here or from the protos is derived: Envoy's routes and clusters, REST routes, stream
+names, consumer groups. Adding a domain adds one line to `SERVICES`.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One domain: its folder, proto package `astra.<name>.v1`, compose entry and Envoy cluster have this name."""
+
+    name: str
+    port: int
+    """Default port of its gRPC server."""
+
+
+SERVICES = (
+    Service(name="trading", port=10011),
+    Service(name="gamification", port=10012),
+    Service(name="social", port=10013),
+    Service(name="financial", port=10014),
+    Service(name="nft", port=10015),
+    Service(name="user", port=10016),
+    Service(name="analytics", port=10017),
+)
+
+PORTS: Mapping[str, int] = {
+    "gateway": 8080,
+    "envoy-public": 10000,
+    "envoy-internal": 10001,
+    "envoy-admin": 9901,
+    "redis": 16379,
+    "bridge": 10020,
+    "user-jwks": 10030,
+    **{service.name: service.port for service in SERVICES},
+}
+"""Default port of everything that listens. `user-jwks` is the user service's HTTP listener for its public keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mesh:
+    """One running mesh: addresses and folders. Every process reads the same `mesh.json`."""
+
+    state_dir: Path
+    """Folder of databases, keys, rendered configuration and logs."""
+    redis_url: str
+    """URL of the Redis the streams are in, without credentials."""
+    addresses: Mapping[str, str] = field(
+        default_factory=lambda: {name: f"{HOST}:{port}" for name, port in PORTS.items()}
+    )
+    """`host:port` by the names of `PORTS`."""
+
+    def host(self, name: str) -> str:
+        return self.addresses[name].rpartition(":")[0]
+
+    def port(self, name: str) -> int:
+        return int(self.addresses[name].rpartition(":")[2])
+
+    def database(self, service: str) -> Path:
+        """Path of a service's SQLite file, in a folder of its own because the wake-up sockets stand beside it."""
+        return self.state_dir / "db" / service / f"{service}.db"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Folder of the private keys, `<process>.pem`, and of `services.jwks.json` with the public ones."""
+        return self.state_dir / "keys"
+
+    def save(self) -> Path:
+        """Writes `mesh.json` into the state folder and returns its path."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        path = self.state_dir / "mesh.json"
+        path.write_text(json.dumps({**asdict(self), "state_dir": str(self.state_dir)}, indent=2) + "\n")
+        return path
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> "Mesh":
+        """Reads a `mesh.json`: the given one, else `$ASTRA_MESH`, else `var/mesh.json`."""
+        path = path or Path(os.environ.get("ASTRA_MESH", ROOT / "var" / "mesh.json"))
+        try:
+            read = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise SystemExit(f"{path}: no such mesh; `make run` writes it, or set ASTRA_MESH") from None
+        return cls(state_dir=Path(read["state_dir"]), redis_url=read["redis_url"], addresses=read["addresses"])
+
+    @classmethod
+    def at(cls, state_dir: Path, *, redis_url: str | None = None, free_ports: bool = False) -> "Mesh":
+        """Describes a mesh of this machine: on the fixed ports, or on free ones; on a Redis of its own unless named."""
+        ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True)) if free_ports else PORTS
+        addresses = {name: f"{HOST}:{port}" for name, port in ports.items()}
+        return cls(
+            state_dir=state_dir.resolve(),
+            redis_url=redis_url or f"redis://{addresses['redis']}/0",
+            addresses=addresses,
+        )
+
+
+def _free_ports(count: int) -> list[int]:
+    """Returns ports that are free now, all different because all are held until the last is found."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for held in sockets:
+            held.bind((HOST, 0))
+        return [held.getsockname()[1] for held in sockets]
+    finally:
+        for held in sockets:
+            held.close()
