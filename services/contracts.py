@@ -132,21 +132,27 @@ def events() -> Mapping[str, EventType]:
         for name in filter(None, (mark.subject, mark.user)):
             if name not in message.fields_by_name:
                 raise ValueError(f"{message.full_name}: the event option names {name!r}, which is no field of it")
-        stream = stream_of(message)
+        event = message_factory.GetMessageClass(message)
+        stream = stream_of(event)
         found[stream] = EventType(
             stream=stream,
             domain=stream.split(".")[1],
-            message=message_factory.GetMessageClass(message),
+            message=event,
             subject_field=mark.subject,
             user_field=mark.user,
         )
     return found
 
 
-def stream_of(message: Descriptor) -> str:
-    """Returns the stream of an event message: `astra.{domain}.{event}.v{version}`."""
-    root, domain, version = message.file.package.split(".")
-    return f"{root}.{domain}.{re.sub(r'(?<!^)(?=[A-Z])', '_', message.name).lower()}.{version}"
+def stream_of(event: type[Message]) -> str:
+    """Returns the stream of an event: `astra.{domain}.{event}.v{version}`."""
+    return _stream(event.DESCRIPTOR.full_name)
+
+
+@cache
+def _stream(full_name: str) -> str:
+    root, domain, version, name = full_name.split(".")
+    return f"{root}.{domain}.{re.sub(r'(?<!^)(?=[A-Z])', '_', name).lower()}.{version}"
 
 
 def streams_of(domain: str) -> list[str]:

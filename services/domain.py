@@ -1,0 +1,24 @@
+"""A domain, ready to run: what its `build` returns and a process serves and reacts with."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bridge.groups import Group
+from services.runtime.store import Store
+from services.runtime.timers import Timer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """The parts of one domain."""
+
+    store: Store
+    apis: Mapping[str, object]
+    """API by the full name of its gRPC service; each rpc is the method with its name in snake case."""
+    groups: Sequence[Group] = ()
+    """Its consumer groups; run in the role `react`."""
+    timers: Mapping[str, Timer] = field(default_factory=dict)
+    """What to do when a row of `due` is due, by kind; run in the role `react`."""
+    listeners: Sequence[Callable[[asyncio.Event], Awaitable[None]]] = ()
+    """Further servers, each running until the event is set; run in the role `serve`."""

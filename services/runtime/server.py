@@ -1,0 +1,134 @@
+"""A gRPC server made from descriptors: each rpc of a service is the method of its API with the same name in snake case.
+
+It does for every call what no handler should: identity and access, request checks, correlation id, errors as statuses.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+
+from services import contracts
+from services.contracts import Rpc
+from services.runtime.call import Call, authorize, caller_from
+from services.runtime.context import Context, correlation_id_from, enter_context
+from services.runtime.errors import MeshError
+from services.runtime.reflection import reflection_handlers
+from services.runtime.statuses import abort, internal_status, status_of
+from services.runtime.validation import validate
+
+DRAIN_SECONDS = 5.0
+"""How long calls in hand may take after SIGTERM."""
+
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server behind the first
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+log = structlog.get_logger()
+
+
+class Server:
+    """Serves APIs, health and reflection on one address."""
+
+    def __init__(self, address: str, apis: Mapping[str, object]) -> None:
+        self.address = address
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server.add_generic_rpc_handlers(
+            (*(handlers_of(service, api) for service, api in apis.items()), *reflection_handlers())
+        )
+        self._health = HealthServicer()
+        add_HealthServicer_to_server(self._health, self._server)
+        self._services = ["", *apis]
+
+    async def start(self) -> None:
+        """Binds and serves. Raises `OSError` when the address is taken."""
+        try:
+            self._server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise OSError(f"{self.address} cannot be bound: {error}") from error
+        await self._server.start()
+        await self.set_serving(True)
+
+    async def set_serving(self, serving: bool) -> None:
+        """Sets what health checks are told."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in self._services:
+            await self._health.set(service, status)
+
+    async def stop(self) -> None:
+        """Stops in order: NOT_SERVING, no new calls, calls in hand finish, for at most DRAIN_SECONDS."""
+        await self.set_serving(False)
+        await self._server.stop(DRAIN_SECONDS)
+
+
+def handlers_of(service: str, api: object) -> grpc.GenericRpcHandler:
+    """Makes the handlers of a service. Raises `TypeError` for an rpc that the API has no method for."""
+    handlers = {}
+    for rpc in contracts.rpcs().values():
+        if rpc.service != service:
+            continue
+        method = getattr(api, re.sub(r"(?<!^)(?=[A-Z])", "_", rpc.name).lower(), None)
+        if method is None:
+            raise TypeError(f"{type(api).__name__} does not serve {rpc.path}")
+        make = grpc.unary_stream_rpc_method_handler if rpc.server_streaming else grpc.unary_unary_rpc_method_handler
+        serve = _streaming(rpc, method) if rpc.server_streaming else _unary(rpc, method)
+        handlers[rpc.name] = make(
+            serve, request_deserializer=rpc.request.FromString, response_serializer=rpc.response.SerializeToString
+        )
+    return grpc.method_handlers_generic_handler(service, handlers)
+
+
+def _unary(rpc: Rpc, method: Any) -> Any:
+    async def serve(request: Message, context: Any) -> Any:
+        try:
+            return await method(request, await _admit(rpc, request, context))
+        except Exception as error:
+            await _refuse(rpc, context, error)
+
+    return serve
+
+
+def _streaming(rpc: Rpc, method: Any) -> Any:
+    async def serve(request: Message, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for response in method(request, await _admit(rpc, request, context)):
+                yield response
+        except Exception as error:
+            await _refuse(rpc, context, error)
+
+    return serve
+
+
+async def _admit(rpc: Rpc, request: Message, context: Any) -> Call:
+    """Checks caller and request, and enters the chain that the call names."""
+    metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+    correlation_id = correlation_id_from(metadata.get("x-correlation-id", ""))
+    chain = Context(correlation_id=correlation_id, traceparent=metadata.get("traceparent", ""))
+    enter_context(chain)
+    structlog.contextvars.bind_contextvars(correlation_id=correlation_id)
+    await context.send_initial_metadata((("x-correlation-id", correlation_id),))
+    caller = caller_from(metadata)
+    authorize(rpc, caller, request)
+    validate(request)
+    return Call(rpc, request, caller, chain)
+
+
+async def _refuse(rpc: Rpc, context: Any, error: Exception) -> None:
+    """Ends the call with the error's status; what nobody expected is logged and told without details."""
+    if isinstance(error, grpc.aio.AbortError | asyncio.CancelledError):
+        raise error
+    if isinstance(error, MeshError):
+        status = status_of(error, service=rpc.domain)
+    else:
+        log.exception("rpc.failed", rpc=rpc.path)
+        status = internal_status()
+    await abort(context, status)

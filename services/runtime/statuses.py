@@ -1,0 +1,34 @@
+"""Errors as callers see them: a `google.rpc.Status` with AIP-193 details."""
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from services.runtime.errors import InvalidArgument, MeshError
+
+INTERNAL_MESSAGE = "something went wrong on our side; it is in our log under this call's correlation id"
+
+
+def status_of(error: MeshError, *, service: str) -> status_pb2.Status:
+    """Makes a status of an error: its code and message, an ErrorInfo, and a BadRequest where a field is to blame."""
+    info = Any()
+    info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=f"astra.{service}", metadata=error.metadata))
+    details = [info]
+    if isinstance(error, InvalidArgument):
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        bad_request = Any()
+        bad_request.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        details.append(bad_request)
+    return status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message, details=details)
+
+
+def internal_status() -> status_pb2.Status:
+    """Makes the status of a failure nobody expected. It tells nothing of what is inside."""
+    return status_pb2.Status(code=code_pb2.INTERNAL, message=INTERNAL_MESSAGE)
+
+
+async def abort(context: grpc.aio.ServicerContext[object, object], status: status_pb2.Status) -> None:
+    """Ends a call with a status."""
+    trailing = rpc_status.to_status(status)
+    await context.abort(trailing.code, trailing.details, trailing.trailing_metadata)
