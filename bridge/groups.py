@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from services import contracts
 from services.runtime.transaction import Tx
 
-Reaction = Callable[[Tx, Any], None]
+Reaction = Callable[[Tx, Any], object]
 """Applies one event in a transaction. The event's envelope is `tx.context.delivery.envelope`."""
 
 

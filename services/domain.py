@@ -1,8 +1,9 @@
 """A domain, ready to run: what its `build` returns and a process serves and reacts with."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bridge.groups import Group
 from services.runtime.store import Store
@@ -20,5 +21,5 @@ class Domain:
     """Its consumer groups; run in the role `react`."""
     timers: Mapping[str, Timer] = field(default_factory=dict)
     """What to do when a row of `due` is due, by kind; run in the role `react`."""
-    listeners: Sequence[Callable[[asyncio.Event], Awaitable[None]]] = ()
+    listeners: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = ()
     """Further servers, each running until the event is set; run in the role `serve`."""

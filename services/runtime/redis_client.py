@@ -16,17 +16,21 @@ READ_TIMEOUT_SECONDS = 10.0
 """How long a reply may take. A blocking read must block for less."""
 
 
-def connect(mesh: Mesh, role: str, *, timeout_seconds: float = READ_TIMEOUT_SECONDS) -> Redis:
+def connect(mesh: Mesh, role: str, *, timeout_seconds: float | None = READ_TIMEOUT_SECONDS) -> Redis:
     """Returns a client that signs in as `bridge`, `consumer` or `reader`. Nothing is sent before its first command.
 
-    A command that fails is not sent again: only its caller knows whether it may be.
+    A command that fails is not sent again: only its caller knows whether it may be. A caller that is cancelled and has
+    deadlines of its own passes None: with a timeout redis-py sends through `asyncio.wait_for`, which before Python 3.12
+    loses a cancellation that comes as the send ends.
     """
     options = connection_options(mesh, role, timeout_seconds=timeout_seconds)
     client: Redis = Redis.from_url(mesh.redis_url, **options, retry=Retry(NoBackoff(), 0))
     return client
 
 
-def connection_options(mesh: Mesh, role: str, *, timeout_seconds: float = READ_TIMEOUT_SECONDS) -> dict[str, Any]:
+def connection_options(
+    mesh: Mesh, role: str, *, timeout_seconds: float | None = READ_TIMEOUT_SECONDS
+) -> dict[str, Any]:
     """Returns what any client of redis-py is made with besides the URL.
 
     On the mesh's own Redis the role's password is taken from `keys_dir`; the URL of another Redis is used as it is,

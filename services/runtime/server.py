@@ -50,11 +50,12 @@ class Server:
         self._services = ["", *apis]
 
     async def start(self) -> None:
-        """Binds and serves. Raises `OSError` when the address is taken."""
+        """Binds and serves; port 0 becomes a free one. Raises `OSError` when the address is taken."""
         try:
-            self._server.add_insecure_port(self.address)
+            port = self._server.add_insecure_port(self.address)
         except RuntimeError as error:
             raise OSError(f"{self.address} cannot be bound: {error}") from error
+        self.address = f"{self.address.rpartition(':')[0]}:{port}"
         await self._server.start()
         await self.set_serving(True)
 

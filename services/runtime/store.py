@@ -102,7 +102,7 @@ class Store:
             )
         )
 
-    async def react(self, group: str, delivery: Delivery, apply: Callable[[Tx, Any], None]) -> bool:
+    async def react(self, group: str, delivery: Delivery, apply: Callable[[Tx, Any], object]) -> bool:
         """Applies an event for a group; inbox, state and outbox commit together.
 
         Returns False, and changes nothing, if the group has applied it before. Raises what `apply` raises.
@@ -134,7 +134,9 @@ class Store:
         return self._read(query)
 
     async def close(self) -> None:
-        """Commits what waits, then closes."""
+        """Commits what waits, then closes. Closing twice does nothing."""
+        if self._closed:
+            return
         self._closed = True
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from services.runtime.clock import uuid7
+from services.runtime.errors import Unavailable
 
 POLL_SECONDS = 1.0
 _SUN_PATH = 100
@@ -51,6 +52,7 @@ class Wakeups:
 
     def __init__(self, database: Path) -> None:
         self.version = 0
+        self._stopping = False
         self.path = database.parent / f"{os.getpid()}-{uuid7()[-12:]}.wake"
         self._changed = asyncio.Event()
         self._directory = os.open(database.parent, os.O_RDONLY | os.O_CLOEXEC)
@@ -70,10 +72,20 @@ class Wakeups:
         changed.set()
 
     async def after(self, seen: int) -> int:
-        """Waits until there was a commit after version `seen` and returns the version then."""
-        while self.version == seen:
+        """Waits until there was a commit after version `seen` and returns the version then.
+
+        Raises `Unavailable` once the process is stopping, which ends the streams that live on commits.
+        """
+        while self.version == seen and not self._stopping:
             await self._changed.wait()
+        if self._stopping:
+            raise Unavailable("the service is stopping; connect again", reason="STOPPING")
         return self.version
+
+    def stop(self) -> None:
+        """Ends the waits for good; the first step of a drain."""
+        self._stopping = True
+        self.notify()
 
     def close(self) -> None:
         self._timer.cancel()

@@ -1,0 +1,52 @@
+"""The services' command line."""
+
+import asyncio
+import os
+from typing import Annotated
+
+import typer
+import uvloop
+
+from services import process
+from services.mesh import SERVICES, Mesh
+from services.runtime.logs import configure_logs
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+NAMES = [service.name for service in SERVICES]
+
+
+@app.callback()
+def main() -> None:
+    """Runs the services of the mesh, and what is done to them from this machine alone."""
+
+
+@app.command()
+def serve(
+    names: Annotated[list[str], typer.Argument(help=f"Domains to run in this process: {', '.join(NAMES)}.")],
+    role: Annotated[str, typer.Option(help="serve (calls), react (consumer groups), or both.")] = "both",
+) -> None:
+    """Runs domains until SIGTERM."""
+    if unknown := [name for name in names if name not in NAMES]:
+        raise typer.BadParameter(f"{', '.join(unknown)}: not on the map; there are {', '.join(NAMES)}")
+    if role not in process.ROLES:
+        raise typer.BadParameter(f"{role}: a role is one of {', '.join(process.ROLES)}")
+    configure_logs()
+    uvloop.run(process.run(Mesh.load(), names, process.ROLES[role]))
+
+
+@app.command()
+def make_admin(
+    username: Annotated[str, typer.Argument(help="The user to make an admin; registered if need be.")],
+) -> None:
+    """Makes a user an admin; no rpc does that. The password comes from ASTRA_ADMIN_PASSWORD, or is asked for."""
+    from services.user.admin import make_admin_of
+
+    password = os.environ.get("ASTRA_ADMIN_PASSWORD") or typer.prompt(
+        "Password", hide_input=True, confirmation_prompt=True
+    )
+    configure_logs()
+    typer.echo(asyncio.run(make_admin_of(Mesh.load(), username, password)))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,70 @@
+"""One service process: the domains it runs, in the roles it has, from start to an ordered stop.
+
+Role `serve` answers calls and hands out the outbox; role `react` runs the consumer groups and the timers.
+"""
+
+import asyncio
+import importlib
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+
+import structlog
+
+from bridge.consumer import run_group
+from services.domain import Domain
+from services.mesh import Mesh
+from services.runtime.outbox_service import OutboxApi
+from services.runtime.redis_client import connect
+from services.runtime.server import Server
+from services.runtime.timers import run_timers
+
+ROLES: Mapping[str, frozenset[str]] = {
+    "serve": frozenset({"serve"}),
+    "react": frozenset({"react"}),
+    "both": frozenset({"serve", "react"}),
+}
+
+log = structlog.get_logger()
+
+
+async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
+    """Runs domains until SIGTERM or SIGINT, then stops in order."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    domains = {name: build(name, mesh) for name in names}
+    async with AsyncExitStack() as closing, asyncio.TaskGroup() as tasks:
+        for domain in domains.values():
+            closing.push_async_callback(domain.store.close)
+        if "react" in roles:
+            redis = connect(mesh, "consumer")
+            closing.push_async_callback(redis.aclose)
+            for name, domain in domains.items():
+                for group in domain.groups:
+                    tasks.create_task(run_group(group, store=domain.store, redis=redis, stop=stop), name=group.name)
+                if domain.timers:
+                    tasks.create_task(run_timers(domain.store, domain.timers, stop), name=f"{name} timers")
+        servers = []
+        if "serve" in roles:
+            for name, domain in domains.items():
+                apis = {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)}
+                server = Server(mesh.addresses[name], apis)
+                closing.push_async_callback(server.stop)
+                await server.start()
+                servers.append(server)
+                for listener in domain.listeners:
+                    tasks.create_task(listener(stop), name=f"{name} listener")
+        log.info("process.ready", domains=list(domains), roles=sorted(roles))
+        await stop.wait()
+        log.info("process.stopping", domains=list(domains))
+        for domain in domains.values():
+            domain.store.wakeups.stop()
+        await asyncio.gather(*(server.stop() for server in servers))
+    log.info("process.stopped", domains=list(domains))
+
+
+def build(name: str, mesh: Mesh) -> Domain:
+    """Makes a domain: `services.<name>.build(mesh)`."""
+    domain: Domain = importlib.import_module(f"services.{name}").build(mesh)
+    return domain

@@ -1,0 +1,48 @@
+"""Serves a domain in process and calls it as somebody, the way Envoy would hand the call on."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from services.domain import Domain
+from services.runtime.outbox_service import OutboxApi
+from services.runtime.server import Server
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+@asynccontextmanager
+async def serving(domain: Domain) -> AsyncIterator[grpc.aio.Channel]:
+    """Serves a domain on a free port, yields a channel to it, and stops both and the store."""
+    server = Server("127.0.0.1:0", {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)})
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            yield channel
+    finally:
+        domain.store.wakeups.stop()
+        await server.stop()
+        await domain.store.close()
+
+
+def as_user(user_id: str, *roles: str) -> Metadata:
+    """Returns the headers of a user's call."""
+    return (("x-astra-user", user_id), ("x-astra-roles", " ".join(("user", *roles))))
+
+
+def as_service(name: str) -> Metadata:
+    """Returns the headers of a process's call."""
+    return (("x-astra-service", f"service:{name}"),)
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Returns the AIP-193 reason in a failed call; empty if it has none."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details if status else ():
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""
