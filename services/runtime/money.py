@@ -41,6 +41,11 @@ def parse_money(money: Money, *, field: str, currency: str) -> Decimal:
     return amount
 
 
+def decimal_text(number: Decimal) -> str:
+    """Returns a plain decimal; `str` would write small ones as `1E-8`."""
+    return f"{number:f}"
+
+
 def round_money(amount: Decimal, currency: str = USD) -> Decimal:
     """Rounds to the places of a currency, half up."""
     return amount.quantize(Decimal(1).scaleb(-PLACES[currency]), rounding=ROUND_HALF_UP)
@@ -48,7 +53,7 @@ def round_money(amount: Decimal, currency: str = USD) -> Decimal:
 
 def to_money(amount: Decimal, currency: str = USD) -> Money:
     """Returns the amount, rounded, with all its places."""
-    return Money(currency_code=currency, amount=f"{round_money(amount, currency):f}")
+    return Money(currency_code=currency, amount=decimal_text(round_money(amount, currency)))
 
 
 def to_minor(amount: Decimal, currency: str = USD) -> int:

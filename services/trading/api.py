@@ -11,7 +11,7 @@ from astra.trading.v1.trade_pb2 import TradingMode
 
 from services.runtime.call import Call
 from services.runtime.errors import FailedPrecondition, InvalidArgument
-from services.runtime.money import USD, parse_decimal, parse_money, to_money
+from services.runtime.money import USD, decimal_text, parse_decimal, parse_money, to_money
 from services.runtime.paging import page_key, page_size, page_token
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
@@ -68,7 +68,7 @@ class TradingApi:
                     mode=PRACTICE,
                     amount=to_money(amount),
                     fee=to_money(fee),
-                    entry_price=str(price),
+                    entry_price=decimal_text(price),
                     portfolio_value=to_money(worth),
                     battle_id=request.battle_id,
                 )
@@ -81,7 +81,7 @@ class TradingApi:
                     symbol=symbol,
                     direction=request.direction,
                     amount=to_money(position.amount),
-                    entry_price=str(position.entry_price),
+                    entry_price=decimal_text(position.entry_price),
                 ),
                 cause=executed,
             )
@@ -177,8 +177,8 @@ class TradingApi:
         symbol, at_ms = listed(request.symbol), self._store.clock()
         quote = Quote(
             symbol=symbol,
-            price=str(self._market.prices(at_ms)[symbol]),
-            change_24h_pct=str(change_24h_pct(self._market, symbol, at_ms)),
+            price=decimal_text(self._market.prices(at_ms)[symbol]),
+            change_24h_pct=decimal_text(change_24h_pct(self._market, symbol, at_ms)),
         )
         quote.time.FromMilliseconds(at_ms)
         return pb.GetQuoteResponse(quote=quote)
@@ -199,6 +199,8 @@ def _record_battle_score(tx: Tx, battle_id: str, user_id: str, trade_id: str, *,
         return
     score = battle_score(sql.battle_pnls(tx, battle_id, user_id))
     tx.record(
-        events.ClanBattleScoreUpdated(battle_id=battle_id, user_id=user_id, trade_id=trade_id, score=str(score)),
+        events.ClanBattleScoreUpdated(
+            battle_id=battle_id, user_id=user_id, trade_id=trade_id, score=decimal_text(score)
+        ),
         cause=cause,
     )

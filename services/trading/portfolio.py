@@ -6,7 +6,7 @@ from decimal import Decimal
 from astra.trading.v1 import portfolio_pb2 as pb
 from astra.trading.v1.trade_pb2 import Direction as DirectionProto
 
-from services.runtime.money import to_money
+from services.runtime.money import decimal_text, to_money
 from services.runtime.transaction import Reader
 from services.trading import store as sql
 from services.trading.model import Direction, Position, Stake
@@ -37,7 +37,7 @@ def _position_message(position: Position, symbol: str, direction: Direction, pri
         symbol=symbol,
         direction=DirectionProto.Name(direction),
         amount=to_money(position.amount),
-        entry_price=str(position.entry_price),
+        entry_price=decimal_text(position.entry_price),
         unrealized_pnl=to_money(position.pnl_at(price)),
         trade_count=len(position.stakes),
     )

@@ -5,6 +5,7 @@ from decimal import Decimal
 from astra.trading.v1.events_pb2 import PositionClosed, RiskAlertRaised, RiskLevel, TradeExecuted
 
 from bridge.groups import Group
+from services.runtime.money import decimal_text
 from services.runtime.transaction import Tx
 from services.trading.model import Risk, position_pct, risk_of
 
@@ -20,7 +21,7 @@ def raise_risk_alert(tx: Tx, event: TradeExecuted | PositionClosed) -> None:
             trade_id=event.trade_id,
             user_id=event.user_id,
             level=RiskLevel.Name(risk),
-            position_pct=str(position_pct(amount, worth)),
+            position_pct=decimal_text(position_pct(amount, worth)),
         )
     )
 

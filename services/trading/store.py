@@ -8,7 +8,7 @@ from astra.trading.v1.trade_pb2 import Direction as DirectionProto
 from astra.trading.v1.trade_pb2 import Trade, TradeState, TradingMode
 
 from services.runtime.errors import NotFound
-from services.runtime.money import from_minor, to_minor, to_money
+from services.runtime.money import decimal_text, from_minor, to_minor, to_money
 from services.runtime.transaction import Reader, Tx
 from services.trading.model import DAY_MS, Direction, Portfolio, Stake
 
@@ -61,7 +61,7 @@ def insert_trade(tx: Tx, *, trade_id: str, user_id: str, stake: Stake, mode: int
         ACTIVE,
         to_minor(stake.amount),
         to_minor(fee),
-        str(stake.entry_price),
+        decimal_text(stake.entry_price),
         battle_id,
         tx.now_ms,
     )
@@ -72,7 +72,7 @@ def complete_trade(tx: Tx, trade_id: str, *, exit_price: Decimal, pnl: Decimal) 
     tx.execute(
         "UPDATE trade SET state = ?, exit_price = ?, pnl_cents = ?, close_ms = ? WHERE trade_id = ?",
         TradeState.TRADE_STATE_COMPLETED,
-        str(exit_price),
+        decimal_text(exit_price),
         to_minor(pnl),
         tx.now_ms,
         trade_id,
