@@ -42,4 +42,37 @@ lock: .tools/.done ## Pins the newest versions and their hashes, without address
 	$(TOOLS)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
 
-.PHONY: help setup gen lock
+
+run: setup ## Starts the whole mesh on this machine; Ctrl-C stops it.
+	@$(BIN)/python -m services.local run
+
+demo: setup ## Runs the 36-event story through REST on a mesh of its own and checks every event.
+	@$(BIN)/python -m tests.story
+
+check: lint type envoy-check test ## Everything a change must pass.
+
+lint: setup ## Checks style and the protos.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(TOOLS)/buf lint
+	$(TOOLS)/buf format --diff --exit-code protos
+
+type: setup ## Checks types.
+	$(BIN)/mypy
+
+envoy-check: setup ## Asks the real Envoy whether it accepts the configuration.
+	$(BIN)/python -m envoy check
+
+test: setup ## Runs the tests.
+	$(BIN)/pytest
+
+bench: setup ## Measures the store; goals are printed and written to build/bench/, never asserted.
+	@$(BIN)/python -m tests.bench.store
+
+golden: setup ## Renews the golden files; their diff is the review.
+	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
+
+clean: ## Removes what was made; keeps var/ with the data of `make run`.
+	rm -rf .venv .tools gen build .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help setup gen lock run demo check lint type envoy-check test bench golden clean

@@ -177,9 +177,9 @@ class Store:
                 done = done or [first]
                 if self._writer.in_transaction:
                     self._writer.rollback()
-            else:
-                self._hints.send()
+            # Callers first: they need not wait for the hints to go out.
             self._loop.call_soon_threadsafe(self._deliver, done)
+            self._hints.send()
 
     def _commit_turn(self, first: _Job, done: list[_Job]) -> bool:
         """Runs what waits and commits it. Returns whether the store is to stop."""
