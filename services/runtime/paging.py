@@ -31,6 +31,10 @@ def page_key(token: str, *types: type) -> list[Any] | None:
         key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, ValueError):
         key = None
-    if not isinstance(key, list) or [type(part) for part in key] != list(types):
+    if (
+        not isinstance(key, list)
+        or [type(part) for part in key] != list(types)
+        or any(isinstance(part, int) and abs(part) >= 2**63 for part in key)  # more than SQL integers hold
+    ):
         raise InvalidArgument("page_token is not one that this list returned", field="page_token")
     return key
