@@ -48,5 +48,14 @@ def make_admin(
     typer.echo(asyncio.run(make_admin_of(Mesh.load(), username, password)))
 
 
+@app.command()
+def rotate_user_keys() -> None:
+    """Makes a new key for users' tokens. Tokens signed with the old one stay good until they end."""
+    from services.user.admin import rotate_user_keys_of
+
+    configure_logs()
+    typer.echo(asyncio.run(rotate_user_keys_of(Mesh.load())))
+
+
 if __name__ == "__main__":
     app()

@@ -9,7 +9,9 @@ import structlog
 def configure_logs(*, level: int = logging.INFO) -> None:
     """Sets up the log of a process, on standard error."""
     people = sys.stderr.isatty()
-    render = structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer()
+    # The default for people prints local variables with a traceback: passwords and keys among them.
+    pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    render = pretty if people else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
