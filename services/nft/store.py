@@ -1,0 +1,67 @@
+"""NFTs and rewards in SQL."""
+
+from sqlite3 import Row
+
+from astra.nft.v1.nft_pb2 import Nft
+from astra.nft.v1.nft_pb2 import Rarity as RarityProto
+from astra.nft.v1.nft_pb2 import RewardKind as RewardKindProto
+
+from services.nft.model import SCORES, Rarity, Reward
+from services.runtime.errors import NotFound
+from services.runtime.transaction import Reader, Tx
+
+ABOVE_ALL_IDS = "~"
+
+
+def was_granted(db: Reader, user_id: str, reward: Reward) -> bool:
+    """Returns whether the user has had this reward."""
+    sql = "SELECT 1 FROM reward WHERE user_id = ? AND kind = ? AND key = ?"
+    return db.one(sql, user_id, int(reward.kind), reward.key) is not None
+
+
+def insert_reward(tx: Tx, user_id: str, reward: Reward) -> str:
+    """Makes the NFT of a reward and returns its id."""
+    nft_id, kind = tx.new_id(), int(reward.kind)
+    tx.execute(
+        "INSERT INTO nft VALUES (?, ?, ?, ?, ?, ?)",
+        nft_id,
+        user_id,
+        reward.display_name,
+        int(reward.rarity),
+        kind,
+        tx.now_ms,
+    )
+    tx.execute("INSERT INTO reward VALUES (?, ?, ?, ?)", user_id, kind, reward.key, nft_id)
+    return nft_id
+
+
+def load_nft(db: Reader, nft_id: str) -> Row:
+    """Returns an NFT. Raises `NotFound` if there is none."""
+    row = db.one("SELECT * FROM nft WHERE nft_id = ?", nft_id)
+    if row is None:
+        raise NotFound(f"there is no NFT {nft_id}", reason="NFT_NOT_FOUND", nft_id=nft_id)
+    return row
+
+
+def list_nfts(db: Reader, user_id: str, *, before: str | None, limit: int) -> list[Row]:
+    """Returns a user's NFTs newest first (ids are time-ordered), after the one with the id `before`."""
+    return db.all(
+        "SELECT * FROM nft WHERE owner_user_id = ? AND nft_id < ? ORDER BY nft_id DESC LIMIT ?",
+        user_id,
+        ABOVE_ALL_IDS if before is None else before,
+        limit,
+    )
+
+
+def nft_message(row: Row) -> Nft:
+    """Returns an NFT as callers see it."""
+    nft = Nft(
+        nft_id=row["nft_id"],
+        owner_user_id=row["owner_user_id"],
+        display_name=row["display_name"],
+        rarity=RarityProto.Name(row["rarity"]),
+        rarity_score=str(SCORES[Rarity(row["rarity"])]),
+        reward_kind=RewardKindProto.Name(row["reward_kind"]),
+    )
+    nft.create_time.FromMilliseconds(row["create_ms"])
+    return nft
