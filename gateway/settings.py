@@ -1,0 +1,54 @@
+"""The settings of a gateway: one value, made at start and never changed."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.router import RouterOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a gateway routes, reads, calls and answers. The defaults are the strict ones."""
+
+    router: RouterOptions = field(default_factory=RouterOptions)
+
+    unknown_parameters: Literal["strict", "warn", "ignore"] = "strict"
+    """What a query parameter that names no field leads to: 400, a `Warning` header, or nothing."""
+    query_beside_whole_body: Literal["strict", "ignore"] = "strict"
+    """What query parameters beside `body: "*"` lead to: 400, or nothing."""
+    unknown_body_fields: Literal["strict", "ignore"] = "strict"
+    system_parameters: frozenset[str] = frozenset({"$alt", "alt", "key", "fields", "prettyPrint", "quotaUser"})
+    """Parameters of Google's APIs that are no fields. A field of the same name wins, except over `$`."""
+
+    int64: Literal["string", "number-if-safe", "number"] = "string"
+    """How 64-bit integers are written. `number-if-safe` writes a string from 2^53 on."""
+    defaults: Literal["none", "scalars", "all"] = "none"
+    """Which fields without presence are written when they hold their default."""
+
+    max_body_bytes: int = 4 * 1024 * 1024
+    """Larger bodies are 413, also when they are only large unpacked."""
+    max_json_depth: int = 64
+    max_number_characters: int = 400
+    """The longest number of a body: a double's largest has 309 digits."""
+    max_target_bytes: int = 16 * 1024
+    """The longest path with query; longer ones are 414."""
+    max_header_bytes: int = 16 * 1024
+    """The longest header field; longer ones are 431."""
+    max_headers: int = 100
+
+    body_seconds: float = 30.0
+    """How long a client may take to send its body; then 408."""
+    timeout_seconds: float = 10.0
+    """The deadline of a call whose client names none."""
+    max_timeout_seconds: float = 60.0
+    """The longest deadline a client gets."""
+    retry_after_seconds: int = 1
+    """`Retry-After` of an outage, where nothing upstream says better."""
+    drain_seconds: float = 15.0
+    """How long requests in hand may take once the gateway stops."""
+    ready_seconds: float = 1.0
+    """How long a readiness probe waits for the upstream connection."""
+
+    cors_origins: frozenset[str] = frozenset()
+    """Origins whose pages may read answers, as `https://app.example.com`; `*` for any."""
+    cors_max_age_seconds: int = 600
