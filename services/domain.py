@@ -23,3 +23,5 @@ class Domain:
     """What to do when a row of `due` is due, by kind; run in the role `react`."""
     listeners: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = ()
     """Further servers, each running until the event is set; run in the role `serve`."""
+    workers: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = ()
+    """What else goes on until the event is set, such as sagas that wait for other domains; run in the role `react`."""

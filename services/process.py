@@ -43,6 +43,8 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
             for name, domain in domains.items():
                 for group in domain.groups:
                     tasks.create_task(run_group(group, store=domain.store, redis=redis, stop=stop), name=group.name)
+                for worker in domain.workers:
+                    tasks.create_task(worker(stop), name=f"{name} worker")
                 if domain.timers:
                     tasks.create_task(run_timers(domain.store, domain.timers, stop), name=f"{name} timers")
         servers = []

@@ -15,17 +15,23 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 @asynccontextmanager
-async def serving(domain: Domain) -> AsyncIterator[grpc.aio.Channel]:
-    """Serves a domain on a free port, yields a channel to it, and stops both and the store."""
+async def served(domain: Domain) -> AsyncIterator[str]:
+    """Serves a domain on a free port, yields its address, and stops it and its store."""
     server = Server("127.0.0.1:0", {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)})
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            yield channel
+        yield server.address
     finally:
         domain.store.wakeups.stop()
         await server.stop()
         await domain.store.close()
+
+
+@asynccontextmanager
+async def serving(domain: Domain) -> AsyncIterator[grpc.aio.Channel]:
+    """Serves a domain and yields a channel to it."""
+    async with served(domain) as address, grpc.aio.insecure_channel(address) as channel:
+        yield channel
 
 
 def as_user(user_id: str, *roles: str) -> Metadata:

@@ -77,10 +77,6 @@ class ServiceToken:
             self._renew_at = now + TOKEN_SECONDS - RENEW_SECONDS
         return self._token
 
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Returns the `authorization` entry for a gRPC call."""
-        return (("authorization", f"Bearer {self.bearer()}"),)
-
 
 def read_password(keys_dir: Path, role: str) -> str:
     """Reads the password of a Redis role."""
