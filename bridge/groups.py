@@ -1,45 +1,70 @@
-"""Consumer groups as domains declare them: a name, how many consumers, and what is done about each event."""
+"""What a consumer group is, and which streams it reads."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import Message
 
 from services import contracts
+from services.contracts import EventType
 from services.runtime.transaction import Tx
 
-Reaction = Callable[[Tx, Any], object]
-"""Applies one event in a transaction. The event's envelope is `tx.context.delivery.envelope`."""
+Reaction = Callable[[Tx, Any], None]
+"""What a group does about an event, as a plain function of the transaction that also notes it as done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """A consumer group: it sees every event it reads once, whatever is killed."""
+    """A consumer group: each event it reads has its effect once, whatever dies in between."""
 
     name: str
     consumers: int
-    """Consumers a process runs; each reads for itself."""
-    reactions: Mapping[type[Message], Reaction]
-    """What is done, by event. Its streams are derived from the events."""
-
-    @property
-    def by_stream(self) -> Mapping[str, Reaction]:
-        """Returns the reactions by the stream they read."""
-        return {contracts.stream_of(event): reaction for event, reaction in self.reactions.items()}
+    """How many consumers a process runs; effects do not depend on order between them."""
+    reactions: Mapping[type[Message] | str, Reaction]
+    """Reaction by event, or by wildcard: `*` for every event but its own domain's, `trading.*` for all of a domain,
+    its own too. An event that is named takes its own reaction rather than the wildcard's."""
+    excluding: frozenset[type[Message]] = field(default=frozenset())
+    """Events that no wildcard includes."""
 
 
-def every_event(*patterns: str, owner: str, reaction: Reaction) -> Mapping[type[Message], Reaction]:
-    """Resolves wildcards such as `*` or `financial.*` against the catalogue.
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What becomes of the entries of one stream."""
 
-    A group never reads what its own domain publishes through a wildcard: that is how feedback loops begin.
-    """
-    found: dict[type[Message], Reaction] = {
-        event.message: reaction
-        for stream, event in contracts.events().items()
-        if event.domain != owner and any(fnmatchcase(stream, f"astra.{pattern}") for pattern in patterns)
-    }
+    kind: EventType
+    reaction: Reaction
+
+
+def routes(group: Group, owner: str) -> dict[str, Route]:
+    """Returns what a domain's group reads, by stream. Raises `ValueError` for what no stream can match."""
+    if group.consumers < 1:
+        raise ValueError(f"group {group.name}: it needs at least one consumer, not {group.consumers}")
+    found: dict[str, Route] = {}
+    wildcards = [(key, reaction) for key, reaction in group.reactions.items() if isinstance(key, str)]
+    for pattern, reaction in wildcards:
+        matched = [kind for kind in _matching(group, pattern, owner) if kind.message not in group.excluding]
+        if not matched:
+            raise ValueError(f"group {group.name}: {pattern!r} matches no event; use `*` or `<domain>.*`")
+        found |= {kind.stream: Route(kind, reaction) for kind in matched}
+    for event, reaction in group.reactions.items():
+        if isinstance(event, str):
+            continue
+        kind = contracts.events().get(contracts.stream_of(event))
+        if kind is None:
+            raise ValueError(f"group {group.name}: {event.DESCRIPTOR.full_name} is not marked as an event in its proto")
+        found[kind.stream] = Route(kind, reaction)
     if not found:
-        raise ValueError(f"no event matches {', '.join(patterns)}; patterns look like `*` or `financial.*`")
+        raise ValueError(f"group {group.name} reads nothing: give it reactions")
     return found
+
+
+def _matching(group: Group, pattern: str, owner: str) -> list[EventType]:
+    catalogue = contracts.events().values()
+    if pattern == "*":
+        # A group that reads by wildcard what its own reactions publish would feed itself.
+        return [kind for kind in catalogue if kind.domain != owner]
+    domain, _, rest = pattern.partition(".")
+    if rest != "*":
+        raise ValueError(f"group {group.name}: {pattern!r} is no wildcard; use `*`, `<domain>.*` or the event's class")
+    return [kind for kind in catalogue if kind.domain == domain]

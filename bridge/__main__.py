@@ -1,0 +1,30 @@
+"""The bridge's command line."""
+
+from typing import Annotated
+
+import typer
+import uvloop
+
+from bridge import process
+from services.mesh import Mesh
+from services.runtime.logs import configure_logs
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def main() -> None:
+    """Brings the events of every service from its outbox to Redis."""
+
+
+@app.command()
+def serve(
+    address: Annotated[str | None, typer.Option(help="host:port of the health checks; else the mesh's own.")] = None,
+) -> None:
+    """Publishes until SIGTERM."""
+    configure_logs()
+    uvloop.run(process.serve(Mesh.load(), address=address))
+
+
+if __name__ == "__main__":
+    app()

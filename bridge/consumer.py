@@ -1,0 +1,212 @@
+"""Runs a consumer group: reads, reacts, acknowledges, and claims what the dead left behind.
+
+An entry has its effect once: the reaction, its note in the inbox and its new events commit together, and only then is
+the entry acknowledged. So everything here may be killed, and repeated, at any moment.
+"""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bridge.backoff import Backoff, Random
+from bridge.entries import Entry
+from bridge.groups import Group, routes
+from bridge.membership import Membership
+from bridge.settling import DEFAULTS, Reactor, Settings, Settler, pause
+
+ALONE_SECONDS = 1.0
+"""How long an entry that has often failed has this process for itself."""
+
+log = structlog.get_logger()
+
+
+async def run_group(
+    group: Group,
+    *,
+    store: Reactor,
+    redis: Redis,
+    stop: asyncio.Event,
+    settings: Settings = DEFAULTS,
+    first_slot: int = 0,
+    chance: Random = random.random,
+) -> None:
+    """Runs a group's consumers, `{group}-{slot}`, until the event is set.
+
+    A second process with the same group counts its slots from another `first_slot`.
+    """
+    by_stream = routes(group, store.domain)
+    async with asyncio.TaskGroup() as tasks:
+        for slot in range(first_slot, first_slot + group.consumers):
+            membership = Membership(redis, group.name, f"{group.name}-{slot}", list(by_stream))
+            settler = Settler(membership, by_stream, store, settings, stop, chance)
+            consumer = Consumer(membership, settler, settings, stop, chance, capacity=len(by_stream))
+            tasks.create_task(consumer.run(), name=membership.consumer)
+
+
+class Consumer:
+    """One consumer: a reader, and as many workers as entries are in hand."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        settler: Settler,
+        settings: Settings,
+        stop: asyncio.Event,
+        chance: Random,
+        *,
+        capacity: int = 1,
+    ) -> None:
+        self._membership = membership
+        self._settler = settler
+        self._settings = settings
+        self._stop = stop
+        self._chance = chance
+        self._capacity = max(settings.workers, capacity)
+        self._in_hand: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._freed = asyncio.Event()
+        self._done: dict[str, list[str]] = defaultdict(list)
+        self._some_done = asyncio.Event()
+        self._tasks: asyncio.TaskGroup
+
+    async def run(self) -> None:
+        """Works until the stop event; then finishes what is in hand."""
+        async with asyncio.TaskGroup() as self._tasks:
+            for step in (self._acknowledge, self._renew, self._claim):
+                self._tasks.create_task(self._steadily(step))
+            self._tasks.create_task(self._wake_at_stop())
+            await self._steadily(self._begin, once=True)
+            await self._steadily(self._read)
+            await self._drain()
+
+    async def _steadily(self, step: Callable[[], Coroutine[Any, Any, None]], *, once: bool = False) -> None:
+        """Repeats a step until the stop, or until it succeeds once, with growing waits while Redis is away."""
+        backoff = Backoff(self._settings.retry_first_seconds, self._settings.retry_cap_seconds, self._chance)
+        told: set[str] = set()
+        while not self._stop.is_set():
+            try:
+                await step()
+            except (RedisError, OSError) as error:
+                note = log.debug if str(error) in told else log.warning
+                note("consumer.waits", consumer=self._membership.consumer, step=step.__name__, error=str(error))
+                told.add(str(error))
+                if "NOGROUP" in str(error) or "WRONGTYPE" in str(error):
+                    # The stream or the group is gone. From 0 again: the inbox knows what was done.
+                    self._membership.joined = []
+                await pause(self._stop, backoff.next_seconds())
+            else:
+                if once:
+                    return
+                backoff.reset()
+                told.clear()
+
+    async def _wake_at_stop(self) -> None:
+        await self._stop.wait()
+        self._freed.set()
+        self._some_done.set()
+
+    async def _begin(self) -> None:
+        """Joins, and takes up what this consumer, in an earlier life, left pending."""
+        await self._membership.join()
+        for stream in self._membership.joined:
+            await self._take_pending(stream, idle_ms=0, own=True)
+
+    async def _read(self) -> None:
+        """Takes new entries, no more than there are workers for; Redis counts them per stream."""
+        if not self._membership.joined:
+            await self._membership.join()
+            if not self._membership.joined:
+                raise RedisError("none of its streams can be read")
+        streams = len(self._membership.joined)
+        free = await self._free_workers(at_least=streams)
+        if not self._stop.is_set():
+            for entry in await self._membership.read(free // streams, self._settings.block_ms):
+                self._take(entry)
+
+    async def _claim(self) -> None:
+        """Takes what has been idle for too long, whoever had it: a dead consumer, or a dead letter refused."""
+        await pause(self._stop, self._settings.claim_every_seconds * (1 - self._chance() / 2))
+        if not self._membership.complete:
+            await self._membership.join()
+        for stream in self._membership.joined:
+            await self._take_pending(stream, idle_ms=self._settings.idle_ms, own=False)
+
+    async def _take_pending(self, stream: str, *, idle_ms: int, own: bool) -> None:
+        """Takes up pending entries of a stream, page by page, as workers become free.
+
+        XPENDING and XCLAIM, where XAUTOCLAIM would do both: how often an entry was delivered decides how it is taken.
+        """
+        after = "0-0"
+        while not self._stop.is_set():
+            free = await self._free_workers(at_least=1)
+            found = await self._membership.pending(stream, idle_ms=idle_ms, count=free, after=after, own=own)
+            if not found:
+                return
+            after = list(found)[-1]
+            found = {id_: deliveries for id_, deliveries in found.items() if (stream, id_) not in self._in_hand}
+            worn = {id_: deliveries for id_, deliveries in found.items() if deliveries >= self._settings.max_deliveries}
+            fresh = {id_: deliveries for id_, deliveries in found.items() if id_ not in worn}
+            for entry in await self._membership.claim(stream, fresh, idle_ms) if fresh else ():
+                self._take(entry)
+            for id_, deliveries in worn.items():
+                # One at a time: if it is this one that ends the process, no other is counted with it.
+                for entry in await self._membership.claim(stream, {id_: deliveries}, idle_ms):
+                    await asyncio.wait([self._take(entry)], timeout=ALONE_SECONDS)
+
+    def _take(self, entry: Entry) -> asyncio.Task[None]:
+        key = (entry.stream, entry.id)
+        if key not in self._in_hand:
+            self._in_hand[key] = self._tasks.create_task(self._work(entry))
+        return self._in_hand[key]
+
+    async def _work(self, entry: Entry) -> None:
+        try:
+            if await self._settler.settle(entry):
+                self._done[entry.stream].append(entry.id)
+                self._some_done.set()
+        finally:
+            del self._in_hand[entry.stream, entry.id]
+            self._freed.set()
+
+    async def _acknowledge(self) -> None:
+        """Gives back what is done, as much as has come together."""
+        await self._some_done.wait()
+        self._some_done.clear()
+        done, self._done = self._done, defaultdict(list)
+        try:
+            await self._membership.acknowledge(done)
+        except (RedisError, OSError):
+            for stream, ids in done.items():
+                self._done[stream] += ids
+            self._some_done.set()
+            raise
+
+    async def _renew(self) -> None:
+        """Keeps what takes long from being claimed: what waits for a retry, above all."""
+        await pause(self._stop, self._settings.idle_ms / 3000)
+        held = defaultdict(list)
+        for stream, id_ in self._in_hand:
+            held[stream].append(id_)
+        await self._membership.renew(held)
+
+    async def _drain(self) -> None:
+        """Waits for what is in hand and gives it back. What takes too long stays pending."""
+        if self._in_hand:
+            _, late = await asyncio.wait(list(self._in_hand.values()), timeout=self._settings.drain_seconds)
+            for task in late:
+                task.cancel()
+        with suppress(RedisError, OSError):
+            await self._membership.acknowledge(self._done)
+
+    async def _free_workers(self, *, at_least: int) -> int:
+        """Returns how many workers are free, as soon as they are enough; or fewer at the stop."""
+        while (free := self._capacity - len(self._in_hand)) < at_least and not self._stop.is_set():
+            self._freed.clear()
+            await self._freed.wait()
+        return free

@@ -1,0 +1,104 @@
+"""The bridge process: a publisher for each service, and health checks."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bridge.backoff import Backoff
+from bridge.publisher import Publisher
+from bridge.tail import TailClient
+from services import contracts
+from services.mesh import SERVICES, Mesh
+from services.runtime.credentials import ServiceToken
+from services.runtime.redis_client import connect
+from services.runtime.server import Server
+
+READY_EVERY_SECONDS = 1.0
+READY_TIMEOUT_SECONDS = 1.0
+RETRY_FIRST_SECONDS = 0.05
+RETRY_CAP_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """What one bridge process is made of."""
+
+    redis: Redis
+    tails: Sequence[TailClient]
+    publishers: Sequence[Publisher]
+    server: Server
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publishes until the event is set. May be killed at any moment instead: nothing is lost or doubled."""
+        try:
+            ready = await self._is_ready()
+            await self.server.start()
+            await self.server.set_serving(ready)
+            log.info("bridge.serving", address=self.server.address, ready=ready)
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(publisher.run(), name=publisher.service) for publisher in self.publishers]
+                running.append(tasks.create_task(self._watch_readiness(ready), name="readiness"))
+                await stop.wait()
+                await self.server.stop()
+                for task in running:
+                    task.cancel()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        for tail in self.tails:
+            await tail.close()
+        await self.redis.aclose()
+
+    async def _watch_readiness(self, ready: bool) -> None:
+        while True:
+            await asyncio.sleep(READY_EVERY_SECONDS)
+            if (now := await self._is_ready()) != ready:
+                ready = now
+                log.warning("bridge.readiness", ready=ready)
+                await self.server.set_serving(ready)
+
+    async def _is_ready(self) -> bool:
+        """Tells whether Redis answers and no stream has stopped."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                await self.redis.ping()
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return not any(publisher.stopped for publisher in self.publishers)
+
+
+def build(mesh: Mesh, *, address: str | None = None) -> Bridge:
+    """Makes the bridge of a mesh, on its address there or on another one."""
+    redis = connect(mesh, "bridge", timeout_seconds=None)
+    token = ServiceToken(mesh.keys_dir, "bridge")
+    tails, publishers = [], []
+    for service in SERVICES:
+        streams = contracts.streams_of(service.name)
+        if not streams:
+            continue
+        tails.append(TailClient(mesh.addresses["envoy-internal"], service.name, token.bearer))
+        backoff = Backoff(RETRY_FIRST_SECONDS, RETRY_CAP_SECONDS, random.random)
+        publishers.append(Publisher(service.name, streams=streams, tail=tails[-1], redis=redis, backoff=backoff))
+    server = Server(address or mesh.addresses["bridge"], {})
+    return Bridge(redis=redis, tails=tails, publishers=publishers, server=server)
+
+
+async def serve(mesh: Mesh, *, address: str | None = None) -> None:
+    """Runs the bridge until SIGTERM or SIGINT. Ends with a message when its address is taken."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await build(mesh, address=address).run(stop)
+    except OSError as error:
+        raise SystemExit(f"{error}; another bridge takes `--address HOST:PORT`") from error
+    log.info("bridge.stopped")
