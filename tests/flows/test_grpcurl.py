@@ -1,0 +1,125 @@
+"""grpcurl, as a user has it: lists the services and calls every public rpc through the one public listener."""
+
+import asyncio
+import json
+import uuid
+from typing import Any
+
+import pytest
+
+from services.contracts import rpcs
+from services.local import LocalMesh
+from services.mesh import ROOT
+from tests.story.play import Stage
+from tests.story.rest import PASSWORD, Session
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+GRPCURL = ROOT / ".tools" / "bin" / "grpcurl"
+USD = {"currencyCode": "USD", "amount": "100"}
+PUBLIC = {rpc.path: rpc for rpc in rpcs().values() if rpc.public}
+
+
+async def grpcurl(
+    running: LocalMesh, *arguments: str, token: str = "", data: object = None, chain: str = ""
+) -> tuple[int, str, str]:
+    """Runs grpcurl on the public listener; returns exit code, standard output and standard error."""
+    options = ["-plaintext", "-max-time", "10"]
+    if token:
+        options += ["-H", f"authorization: Bearer {token}"]
+    if chain:
+        options += ["-H", f"x-correlation-id: {chain}"]
+    if data is not None:
+        options += ["-d", json.dumps(data)]
+    process = await asyncio.create_subprocess_exec(
+        GRPCURL,
+        *options,
+        running.mesh.addresses["envoy-public"],
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_it_lists_every_service_through_one_listener(running: LocalMesh) -> None:
+    code, out, err = await grpcurl(running, "list")
+    assert code == 0, err
+    assert {rpc.service for rpc in PUBLIC.values()} <= set(out.split())
+    code, out, err = await grpcurl(running, "describe", "astra.trading.v1.TradingService.ExecuteTrade")
+    assert code == 0, err
+    assert "astra.trading.v1.ExecuteTradeRequest" in out
+
+
+async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]:
+    """Returns a request that succeeds for every public rpc, by its name."""
+    me, trades = {"userId": user.user_id}, f"/v1/users/{user.user_id}/trades"
+    trade = {**me, "symbol": "STRK", "amount": USD, "direction": "DIRECTION_LONG"}
+    first = await stage.rest.post(trades, {key: trade[key] for key in ("symbol", "amount", "direction")}, session=user)
+    open_trade = {**me, "tradeId": first["tradeId"]}
+    name = f"u{uuid.uuid4().hex[:12]}"
+    return {
+        "ExecuteTrade": trade,
+        "GetTrade": open_trade,
+        "CloseTrade": open_trade,
+        "ListTrades": me,
+        "GetPortfolio": me,
+        "GrantPracticeFunds": {**me, "amount": USD},
+        "ListMarkets": {},
+        "GetQuote": {"symbol": "BTC"},
+        "AwardXp": {**me, "xp": "1500"},
+        "GetProgression": me,
+        "GetLeaderboard": {"board": "BOARD_ALL_TIME"},
+        "GetRank": {"board": "BOARD_ALL_TIME", **me},
+        "Interact": {**me, "targetUserId": "somebody", "kind": "INTERACTION_KIND_LIKE"},
+        "GetSocialProfile": me,
+        "ListFeed": me,
+        "GetAccount": me,
+        "GetRevenue": {},
+        "ListUserNfts": me,
+        "GetNft": {},
+        "RegisterUser": {"username": name, "email": f"{name}@example.com", "password": PASSWORD},
+        "Login": {"username": name, "password": PASSWORD},
+        "GetUser": me,
+        "TraceCorrelation": {"correlationId": "grpcurl-chain"},
+        "ListAuditEntries": {},
+        "VerifyAuditTrail": {},
+        "GetKpis": {},
+    }
+
+
+async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage) -> None:
+    username = f"g{uuid.uuid4().hex[:12]}"
+    await stage.rest.register(username)
+    user = await stage.rest.login(username)
+    requests = await requests_for(stage, user)
+    assert set(requests) == {rpc.name for rpc in PUBLIC.values()}
+    failed: dict[str, str] = {}
+    for name, data in requests.items():
+        rpc = next(rpc for rpc in PUBLIC.values() if rpc.name == name)
+        token = "" if "OPEN" in rpc.allow else stage.admin.token if "ADMIN" in rpc.allow else user.token
+        if name == "GetNft":  # what the level-up by AwardXp brought
+            listed = await eventually(running, "ListUserNfts", requests["ListUserNfts"], user.token)
+            data = {"nftId": listed["nfts"][0]["nftId"]}
+        if name in {"GetRank", "TraceCorrelation"}:  # what a reaction fills
+            await eventually(running, name, data, user.token)
+            continue
+        method = rpc.path[1:]
+        chain = "grpcurl-chain" if name == "AwardXp" else ""
+        code, out, err = await grpcurl(running, method, token=token, data=data, chain=chain)
+        if code:
+            failed[name] = err or out
+    assert not failed
+
+
+async def eventually(running: LocalMesh, name: str, data: object, token: str) -> Any:
+    """Repeats a read until it answers with something; fails after 10 seconds."""
+    path = next(rpc.path for rpc in PUBLIC.values() if rpc.name == name)
+    async with asyncio.timeout(10):
+        while True:
+            code, out, _ = await grpcurl(running, path[1:], token=token, data=data)
+            if code == 0 and (answer := json.loads(out)):
+                return answer
+            await asyncio.sleep(0.05)
