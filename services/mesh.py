@@ -54,7 +54,7 @@ class Mesh:
     state_dir: Path
     """Folder of databases, keys, rendered configuration and logs."""
     redis_url: str
-    """URL of the Redis the streams are in, without credentials."""
+    """URL of the Redis the streams are in. Only the URL of one's own Redis may name a user and a password."""
     addresses: Mapping[str, str] = field(
         default_factory=lambda: {name: f"{HOST}:{port}" for name, port in PORTS.items()}
     )

@@ -38,7 +38,7 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
         for domain in domains.values():
             closing.push_async_callback(domain.store.close)
         if "react" in roles:
-            redis = connect(mesh, "consumer")
+            redis = connect(mesh, "consumer", timeout_seconds=None)  # groups have deadlines of their own
             closing.push_async_callback(redis.aclose)
             for name, domain in domains.items():
                 for group in domain.groups:

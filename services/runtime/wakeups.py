@@ -37,10 +37,10 @@ class Hints:
                 continue
             try:
                 self._socket.sendto(b"", _address(self._directory, self._folder / name))
-            except BlockingIOError:
-                pass  # its queue is full: it will wake anyway
             except (ConnectionRefusedError, FileNotFoundError):
                 (self._folder / name).unlink(missing_ok=True)
+            except OSError:
+                pass  # a full queue wakes its reader anyway; any other lost hint is caught within a second
 
     def close(self) -> None:
         self._socket.close()
