@@ -1,15 +1,19 @@
 """Every process of a mesh on this machine: its command, where it listens, and how one sees that it is ready."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.local import probes, redis_server
-from services.mesh import Mesh
+from services.mesh import SERVICES, Mesh
 from services.runtime.redis_client import is_own
 
 GROUPS = ("redis", "envoy", "services", "gateway")
 """Processes of a group stop together, the last group first: no new work, then the work at hand, then what it needs."""
+
+APART = frozenset({"trading"})
+"""Domains whose calls and reactions have processes of their own here; the others do both in one."""
+FURTHER_LISTENERS = {"user": ("user-jwks",)}
+"""What a domain listens on beside its gRPC server, as names on the map."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,15 +39,7 @@ def processes(mesh: Mesh) -> tuple[Process, ...]:
             ready=probes.answers_ok("envoy-admin", "/ready", "envoy-public", "envoy-internal"),
             listens=("envoy-public", "envoy-internal", "envoy-admin"),
         ),
-        # Signing in needs the user service first; trading answers calls and reacts in processes of their own.
-        _service("user", listens=("user", "user-jwks")),
-        _service("trading", name="trading-serve", role="serve"),
-        _reactions("trading"),
-        _service("gamification"),
-        _service("social"),
-        _service("financial"),
-        _service("nft"),
-        _service("analytics"),
+        *(process for service in SERVICES for process in _service(service.name)),
         Process(
             name="bridge",
             group="services",
@@ -71,14 +67,17 @@ def _redis(mesh: Mesh) -> Process:
     )
 
 
-def _service(service: str, *, name: str = "", role: str = "both", listens: Sequence[str] = ()) -> Process:
-    return Process(
-        name=name or service,
+def _service(service: str) -> tuple[Process, ...]:
+    """Returns the processes of a domain: one, or one to serve and one to react."""
+    apart = service in APART
+    serves = Process(
+        name=f"{service}-serve" if apart else service,
         group="services",
-        command=_python("services", "serve", service, "--role", role),
+        command=_python("services", "serve", service, "--role", "serve" if apart else "both"),
         ready=probes.serving(service),
-        listens=tuple(listens) or (service,),
+        listens=(service, *FURTHER_LISTENERS.get(service, ())),
     )
+    return (serves, _reactions(service)) if apart else (serves,)
 
 
 def _reactions(service: str) -> Process:

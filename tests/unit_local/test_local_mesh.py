@@ -1,6 +1,7 @@
 """Starting, keeping alive and stopping, with small web servers in the place of the mesh's processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,8 +38,11 @@ def ends_with(code: str) -> Process:
 
 
 @pytest.fixture
-def mesh(tmp_path: Path) -> Mesh:
-    return Mesh.at(tmp_path / "a mesh, 100% long" / ("x" * 60), free_ports=True)
+def mesh(tmp_path: Path) -> Iterator[Mesh]:
+    mesh = Mesh.at(tmp_path / "a mesh, 100% long" / ("x" * 60), free_ports=True)
+    yield mesh
+    # A launcher that was killed cannot remove the short folder for the socket; the next run would.
+    shutil.rmtree(control_socket(mesh).parent, ignore_errors=True)
 
 
 @pytest.fixture
