@@ -1,24 +1,19 @@
-"""One database of one domain: a single writer thread with group commit, readers, and wake-ups.
+"""One database of one domain: commands on its writer, queries on its readers, wake-ups after each commit.
 
-A command is a plain function `work(tx) -> result`. Whatever waits is committed together, each in a savepoint of its
-own: a refused command does not hurt its neighbours, and all of them share one fsync.
+A command is a plain function `work(tx) -> result`; `command` and `react` run it once per request id or event.
 """
 
 import asyncio
 import os
-import queue
 import secrets
 import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
 from google.protobuf.message import Message
 
 from services.runtime import inbox
@@ -29,27 +24,13 @@ from services.runtime.errors import Unavailable
 from services.runtime.transaction import Reader, Recorder, Tx
 from services.runtime.turns import Turns
 from services.runtime.wakeups import Hints, Wakeups
-
-TURN_WORKS = 256
-TURN_SECONDS = 0.005
-"""A turn ends after so many works or so long, so that other processes get theirs."""
+from services.runtime.writer import Writer
 
 _BUSY_MS = 10_000
 _READERS = 2
 
-log = structlog.get_logger()
 T = TypeVar("T")
 Reply = TypeVar("Reply", bound=Message)
-
-
-@dataclass(slots=True)
-class _Job:
-    work: Callable[[Tx], Any]
-    context: Context
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: BaseException | None = None
-    on_commit: list[Callable[[], None]] | None = None
 
 
 class Store:
@@ -63,22 +44,20 @@ class Store:
         self.domain = domain
         self.clock = clock
         producer = f"{domain}@{socket.gethostname()}:{os.getpid()}"
-        self._recorder = Recorder(domain=domain, producer=producer, clock=clock, ids=ids)
+        recorder = Recorder(domain=domain, producer=producer, clock=clock, ids=ids)
         self._turns = Turns(path)
         with self._turns.turn():
-            self._writer = _connect(path)
-            self._writer.executescript(Path(__file__).with_name("schema.sql").read_text() + schema)
+            connection = _connect(path)
+            connection.executescript(Path(__file__).with_name("schema.sql").read_text() + schema)
             self._request_key = _request_key(path)
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self.wakeups = Wakeups(path)
         self._hints = Hints(path.parent, own=self.wakeups.path)
         self._local = threading.local()
-        self._connections = [self._writer]
+        self._connections = [connection]
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix=f"{domain}-reader")
         self._closed = False
-        self._thread = threading.Thread(target=self._write_turns, name=f"{domain}-writer", daemon=True)
-        self._thread.start()
+        self._writer = Writer(connection, turns=self._turns, recorder=recorder, wakeups=self.wakeups, hints=self._hints)
 
     async def write(self, work: Callable[[Tx], T], *, context: Context | None = None) -> T:
         """Runs a command and returns its result after the commit is on disk. Raises what the command raises.
@@ -87,9 +66,7 @@ class Store:
         """
         if self._closed:
             raise Unavailable(f"{self.domain} is stopping; try again", reason="STOPPING")
-        job = _Job(work, context or current_context(), self._loop.create_future())
-        self._jobs.put(job)
-        result: T = await job.future
+        result: T = await self._writer.submit(work, context or current_context())
         return result
 
     async def command(
@@ -138,8 +115,7 @@ class Store:
         if self._closed:
             return
         self._closed = True
-        self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await self._writer.stop()
         self._readers.shutdown()
         self.wakeups.close()
         self._hints.close()
@@ -157,73 +133,6 @@ class Store:
             return query(Reader(connection))
         finally:
             connection.execute("ROLLBACK")
-
-    def _write_turns(self) -> None:
-        """The writer thread: one transaction a turn."""
-        stop = False
-        while not stop:
-            first = self._jobs.get()
-            if first is None:
-                break
-            done: list[_Job] = []
-            try:
-                with self._turns.turn():
-                    stop = self._commit_turn(first, done)
-            except Exception as error:
-                log.error("store.commit_failed", domain=self.domain, error=repr(error), works=len(done))
-                refusal = Unavailable(f"{self.domain} could not store it; try again", reason="STORE_UNAVAILABLE")
-                for job in done or [first]:
-                    job.result, job.error, job.on_commit = None, refusal, None
-                done = done or [first]
-                if self._writer.in_transaction:
-                    self._writer.rollback()
-            # Callers first: they need not wait for the hints to go out.
-            self._loop.call_soon_threadsafe(self._deliver, done)
-            self._hints.send()
-
-    def _commit_turn(self, first: _Job, done: list[_Job]) -> bool:
-        """Runs what waits and commits it. Returns whether the store is to stop."""
-        self._writer.execute("BEGIN IMMEDIATE")
-        end = time.monotonic() + TURN_SECONDS
-        job: _Job | None = first
-        stop = False
-        while job is not None:
-            done.append(job)
-            self._attempt(job)
-            if len(done) >= TURN_WORKS or time.monotonic() >= end:
-                break
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            stop = job is None
-        self._writer.execute("COMMIT")
-        return stop
-
-    def _attempt(self, job: _Job) -> None:
-        if job.future.cancelled():
-            return
-        self._writer.execute("SAVEPOINT work")
-        tx = Tx(self._writer, self._recorder, job.context, self.clock())
-        try:
-            job.result = job.work(tx)
-            job.on_commit = tx.on_commit
-        except Exception as error:
-            job.error = error
-            self._writer.execute("ROLLBACK TO work")
-        self._writer.execute("RELEASE work")
-
-    def _deliver(self, done: list[_Job]) -> None:
-        self.wakeups.notify()
-        for job in done:
-            for callback in job.on_commit or ():
-                callback()
-            if job.future.done():
-                continue
-            if job.error is not None:
-                job.future.set_exception(job.error)
-            else:
-                job.future.set_result(job.result)
 
 
 def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
