@@ -69,10 +69,13 @@ test: setup ## Runs the tests.
 bench: setup ## Measures the store; goals are printed and written to build/bench/, never asserted.
 	@$(BIN)/python -m tests.bench.store
 
+bench-chain: setup ## Measures whole chains by REST, the idle mesh, and 1,000 events/s.
+	@$(BIN)/python -m tests.bench.chain
+
 golden: setup ## Renews the golden files; their diff is the review.
 	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
 
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test bench golden clean
+.PHONY: help setup gen lock run demo check lint type envoy-check test bench bench-chain golden clean
