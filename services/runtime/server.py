@@ -18,7 +18,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from services import contracts
 from services.contracts import Rpc
 from services.runtime.call import Call, authorize, caller_from
-from services.runtime.context import Context, correlation_id_from, enter_context
+from services.runtime.context import Context, correlation_id_from, current_context, enter_context
 from services.runtime.errors import MeshError
 from services.runtime.reflection import reflection_handlers
 from services.runtime.statuses import abort, internal_status, status_of
@@ -91,7 +91,11 @@ def handlers_of(service: str, api: object) -> grpc.GenericRpcHandler:
 def _unary(rpc: Rpc, method: Any) -> Any:
     async def serve(request: Message, context: Any) -> Any:
         try:
-            return await method(request, await _admit(rpc, request, context))
+            response = await method(request, _admit(rpc, request, context))
+            # Not before the outcome is known: once an answer has begun, Envoy can neither retry the call elsewhere nor
+            # end it with an honest DEADLINE_EXCEEDED.
+            await context.send_initial_metadata(_answer_headers())
+            return response
         except Exception as error:
             await _refuse(rpc, context, error)
 
@@ -101,7 +105,9 @@ def _unary(rpc: Rpc, method: Any) -> Any:
 def _streaming(rpc: Rpc, method: Any) -> Any:
     async def serve(request: Message, context: Any) -> AsyncIterator[Any]:
         try:
-            async for response in method(request, await _admit(rpc, request, context)):
+            responses = method(request, _admit(rpc, request, context))
+            await context.send_initial_metadata(_answer_headers())
+            async for response in responses:
                 yield response
         except Exception as error:
             await _refuse(rpc, context, error)
@@ -109,18 +115,22 @@ def _streaming(rpc: Rpc, method: Any) -> Any:
     return serve
 
 
-async def _admit(rpc: Rpc, request: Message, context: Any) -> Call:
+def _admit(rpc: Rpc, request: Message, context: Any) -> Call:
     """Checks caller and request, and enters the chain that the call names."""
     metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
     correlation_id = correlation_id_from(metadata.get("x-correlation-id", ""))
     chain = Context(correlation_id=correlation_id, traceparent=metadata.get("traceparent", ""))
     enter_context(chain)
     structlog.contextvars.bind_contextvars(correlation_id=correlation_id)
-    await context.send_initial_metadata((("x-correlation-id", correlation_id),))
     caller = caller_from(metadata)
     authorize(rpc, caller, request)
     validate(request)
     return Call(rpc, request, caller, chain)
+
+
+def _answer_headers() -> tuple[tuple[str, str], ...]:
+    """Returns what every answer carries, a refusal included."""
+    return (("x-correlation-id", current_context().correlation_id),)
 
 
 async def _refuse(rpc: Rpc, context: Any, error: Exception) -> None:
@@ -132,4 +142,4 @@ async def _refuse(rpc: Rpc, context: Any, error: Exception) -> None:
     else:
         log.exception("rpc.failed", rpc=rpc.path)
         status = internal_status()
-    await abort(context, status)
+    await abort(context, status, _answer_headers())

@@ -28,7 +28,11 @@ def internal_status() -> status_pb2.Status:
     return status_pb2.Status(code=code_pb2.INTERNAL, message=INTERNAL_MESSAGE)
 
 
-async def abort(context: grpc.aio.ServicerContext[object, object], status: status_pb2.Status) -> None:
-    """Ends a call with a status."""
+async def abort(
+    context: grpc.aio.ServicerContext[object, object],
+    status: status_pb2.Status,
+    metadata: tuple[tuple[str, str], ...] = (),
+) -> None:
+    """Ends a call with a status, and trailing metadata beside it."""
     trailing = rpc_status.to_status(status)
-    await context.abort(trailing.code, trailing.details, trailing.trailing_metadata)
+    await context.abort(trailing.code, trailing.details, (*(trailing.trailing_metadata or ()), *metadata))

@@ -1,5 +1,6 @@
 """The server: access, request checks, correlation ids, statuses. Through TradingService."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -122,6 +123,31 @@ async def test_a_correlation_id_comes_back_and_a_malformed_one_is_replaced(
     returned = dict(await call.initial_metadata())["x-correlation-id"]
     assert (returned == given) is kept
     assert returned
+
+
+async def test_a_refusal_carries_the_correlation_id_too(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await TradingServiceStub(channel).ExecuteTrade(TRADE, metadata=(("x-correlation-id", "c-1"),))
+    assert dict(caught.value.trailing_metadata())["x-correlation-id"] == "c-1"
+
+
+async def test_an_answer_does_not_begin_before_its_outcome_is_known(
+    channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise Envoy could neither retry it nor end it at the deadline with anything but a reset."""
+    goes_on = asyncio.Event()
+
+    async def slow(*_: object) -> list[object]:
+        await goes_on.wait()
+        return []
+
+    monkeypatch.setattr("services.runtime.store.Store.read", slow)
+    call = TradingServiceStub(channel).ListTrades(pb.ListTradesRequest(), metadata=as_user("alice"))
+    headers = asyncio.ensure_future(call.initial_metadata())
+    done, _ = await asyncio.wait([headers], timeout=0.2)
+    assert not done
+    goes_on.set()
+    assert "x-correlation-id" in dict(await asyncio.wait_for(headers, 5))
 
 
 async def test_what_nobody_expected_is_internal_and_tells_nothing(
