@@ -1,4 +1,4 @@
-"""Gamification owns XP and levels, and ranks users by them on leaderboards."""
+"""Gamification owns XP, levels, streaks, achievements and shards, and ranks users by XP on leaderboards."""
 
 from importlib.resources import files
 

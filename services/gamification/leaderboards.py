@@ -34,7 +34,8 @@ def add_to_boards(tx: Tx, user_id: str, *, xp: int, at_ms: int, ordinal: int) ->
 
 
 def mark_changed(tx: Tx, board: Board) -> None:
-    """Has the board compared with what was published last: now, or a second after that."""
+    """Has the board compared with what was published last: now, or a second after that. Watchers look at once."""
+    sql.bump_version(tx, board)
     last = tx.value("SELECT publish_ms FROM board_published WHERE board = ?", board)
     due_ms = tx.now_ms if last is None else last + PUBLISH_EVERY_MS
     # The upper bound is for a clock that was set back: nobody waits longer than the interval.

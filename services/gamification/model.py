@@ -20,6 +20,9 @@ class InteractionKind(IntEnum):
     COMMENT = 2
     SHARE = 3
     FOLLOW = 4
+    TRADE_SHARE = 5
+    ENDORSEMENT = 6
+    NEGATIVE = 7
 
 
 SOCIAL_XP: Mapping[int, int] = {

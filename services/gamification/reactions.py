@@ -1,4 +1,4 @@
-"""What gamification does about events: XP and levels, and the scores of its leaderboards."""
+"""What gamification does about events: XP and levels, achievements, and the scores of its leaderboards."""
 
 from decimal import Decimal
 
@@ -9,6 +9,7 @@ from astra.trading.v1.events_pb2 import TradeExecuted, TradingRewardsCalculated
 from bridge.groups import Group
 from services.gamification import store as sql
 from services.gamification.boards import Board
+from services.gamification.deeds import count_deeds
 from services.gamification.leaderboards import add_to_boards, mark_changed
 from services.gamification.model import social_xp, trade_xp
 from services.gamification.progress import gain_xp
@@ -69,4 +70,5 @@ GROUPS = (
         consumers=1,
         reactions={XpGained: score_xp, LevelUp: raise_shown_level},
     ),
+    Group(name="achievement_processors", consumers=1, reactions={"*": count_deeds}),
 )

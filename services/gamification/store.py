@@ -8,6 +8,7 @@ from astra.gamification.v1.progression_pb2 import Progression
 
 from services.gamification.boards import Board, shared_ranks
 from services.gamification.model import level_of, xp_to_next_level
+from services.gamification.streaks import day_of, shown_streak
 from services.runtime.errors import NotFound
 from services.runtime.transaction import Reader, Tx
 
@@ -24,14 +25,29 @@ def save_total_xp(tx: Tx, user_id: str, total_xp: int) -> None:
     tx.execute("INSERT OR REPLACE INTO progression VALUES (?, ?)", user_id, total_xp)
 
 
-def progression_message(db: Reader, user_id: str) -> Progression:
-    """Returns a progression as callers see it."""
+NEVER = -2
+"""The last day of a user who has never checked in: no day follows it."""
+
+
+def load_streak(db: Reader, user_id: str) -> tuple[int, int]:
+    """Returns a user's streak in days and the day of the last check-in."""
+    row = db.one("SELECT days, last_day FROM streak WHERE user_id = ?", user_id)
+    return (row["days"], row["last_day"]) if row else (0, NEVER)
+
+
+def save_streak(tx: Tx, user_id: str, days: int, day: int) -> None:
+    tx.execute("INSERT OR REPLACE INTO streak VALUES (?, ?, ?)", user_id, days, day)
+
+
+def progression_message(db: Reader, user_id: str, *, at_ms: int) -> Progression:
+    """Returns a progression as callers see it at a moment."""
     total_xp = load_total_xp(db, user_id)
     return Progression(
         user_id=user_id,
         total_xp=total_xp,
         level=level_of(total_xp),
         xp_to_next_level=xp_to_next_level(total_xp),
+        streak_days=shown_streak(*load_streak(db, user_id), day_of(at_ms)),
     )
 
 
@@ -127,6 +143,16 @@ def delete_scores(tx: Tx, board: Board, *, before_ms: int, limit: int) -> int:
 
 def has_scores(db: Reader, board: Board) -> bool:
     return db.one("SELECT 1 FROM board_score WHERE board = ? LIMIT 1", board) is not None
+
+
+def bump_version(tx: Tx, board: Board) -> None:
+    """Tells watchers to look at a board again."""
+    tx.execute("INSERT INTO board_change VALUES (?, 1) ON CONFLICT DO UPDATE SET version = version + 1", board)
+
+
+def load_version(db: Reader, board: Board) -> int:
+    """Returns how often a board may have changed so far."""
+    return db.value("SELECT version FROM board_change WHERE board = ?", board) or 0
 
 
 def _count_better(db: Reader, score: Row) -> int:
