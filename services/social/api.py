@@ -1,17 +1,26 @@
-"""SocialService: proto in, model call, proto out."""
+"""SocialService: proto in, model call, proto out. This file has people and the feed; clans and battles have theirs."""
+
+from collections.abc import AsyncIterator, Sequence
 
 from astra.social.v1 import events_pb2 as events
 from astra.social.v1 import social_service_pb2 as pb
 
 from services.runtime.call import Call
+from services.runtime.errors import InvalidArgument
 from services.runtime.paging import page_key, page_size, page_token
 from services.runtime.store import Store
-from services.runtime.transaction import Tx
+from services.runtime.transaction import Reader, Tx
+from services.runtime.watching import watch
 from services.social import store as sql
+from services.social.battle_api import BattleApi
+from services.social.clan_api import ClanApi
 from services.social.model import INFLUENCE, check_hour, check_interaction, requested_kind
+from services.social.profiles import enter_social_life, move_rating
+
+WATCH_PAGE = 100
 
 
-class SocialApi:
+class SocialApi(ClanApi, BattleApi):
     """Serves the rpcs of social."""
 
     def __init__(self, store: Store) -> None:
@@ -39,9 +48,9 @@ class SocialApi:
                     influence=INFLUENCE[kind],
                 )
             )
-            if sql.open_profile(tx, user_id):
-                tx.record(events.SocialProfileCreated(user_id=user_id), cause=interacted)
+            enter_social_life(tx, user_id, cause=interacted)
             sql.count_interaction(tx, user_id)
+            move_rating(tx, target_user_id, kind, cause=interacted)
             return pb.InteractResponse(interaction=interaction)
 
         return await call.write(self._store, work)
@@ -55,3 +64,31 @@ class SocialApi:
             feed_entries=map(sql.feed_entry_message, rows[:size]),
             next_page_token=page_token(last["create_ms"], last["feed_entry_id"]) if last else "",
         )
+
+    async def watch_feed(self, request: pb.WatchFeedRequest, call: Call) -> AsyncIterator[pb.WatchFeedResponse]:
+        start = _position(request.resume_token)
+        if start is None:
+            start = await self._store.read(sql.last_feed_seq)
+            yield pb.WatchFeedResponse(resume_token=page_token(start))
+
+        def query(db: Reader, seq: int) -> Sequence[tuple[int, pb.WatchFeedResponse]]:
+            rows = sql.list_feed_after(db, request.user_id, seq, limit=WATCH_PAGE)
+            return [
+                (
+                    row["seq"],
+                    pb.WatchFeedResponse(feed_entry=sql.feed_entry_message(row), resume_token=page_token(row["seq"])),
+                )
+                for row in rows
+            ]
+
+        async for _, response in watch(self._store, query, start):
+            yield response
+
+
+def _position(resume_token: str) -> int | None:
+    """Returns where to go on; None to begin now. Raises `InvalidArgument` for a token that no stream gave."""
+    try:
+        key = page_key(resume_token, int)
+    except InvalidArgument:
+        raise InvalidArgument("resume_token is not one that this stream gave", field="resume_token") from None
+    return key[0] if key else None

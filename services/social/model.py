@@ -1,6 +1,7 @@
 """The rules of social life: what may be done how often, what influence it brings, and how a rating moves it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from enum import IntEnum
 
@@ -23,6 +24,20 @@ class InteractionKind(IntEnum):
     SHARE = 3
     FOLLOW = 4
     TRADE_SHARE = 5
+    ENDORSEMENT = 6
+    NEGATIVE = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """How a user is rated."""
+
+    rating: Decimal
+    """0–100 with 2 places."""
+    told: Decimal
+    """As events told it last."""
+    endorsements: int
+    """How many the user has received."""
 
 
 INFLUENCE: Mapping[InteractionKind, int] = {
@@ -31,6 +46,8 @@ INFLUENCE: Mapping[InteractionKind, int] = {
     InteractionKind.SHARE: 3,
     InteractionKind.FOLLOW: 1,
     InteractionKind.TRADE_SHARE: 5,
+    InteractionKind.ENDORSEMENT: 1,
+    InteractionKind.NEGATIVE: 0,
 }
 """What an interaction brings the user who made it."""
 

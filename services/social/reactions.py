@@ -1,4 +1,4 @@
-"""What social does about events: the feed, shared trades, and influence."""
+"""What social does about events: the feed, shared trades, influence, and the scores of battles."""
 
 from decimal import Decimal
 
@@ -6,13 +6,14 @@ from astra.gamification.v1.events_pb2 import LevelUp
 from astra.nft.v1.events_pb2 import NftSold
 from astra.social.v1.events_pb2 import FeedEntryCreated, SocialInteraction, SocialRatingChanged
 from astra.social.v1.feed_pb2 import FeedEntryKind
-from astra.trading.v1.events_pb2 import TradeExecuted
+from astra.trading.v1.events_pb2 import ClanBattleScoreUpdated, TradeExecuted
 from astra.trading.v1.trade_pb2 import Direction
 
 from bridge.groups import Group
 from services.runtime.transaction import Tx
 from services.social import store as sql
 from services.social.model import FEED_ENTRY_INFLUENCE, INFLUENCE, InteractionKind, rating_influence
+from services.social.settlement import keep_battle_score
 
 
 def share_trade(tx: Tx, event: TradeExecuted) -> None:
@@ -79,6 +80,7 @@ GROUPS = (
             SocialRatingChanged: move_influence_by_rating,
         },
     ),
+    Group(name="clan_battle_processors", consumers=1, reactions={ClanBattleScoreUpdated: keep_battle_score}),
 )
 
 

@@ -9,14 +9,12 @@ from astra.social.v1.social_profile_pb2 import SocialProfile
 
 from services.runtime.money import from_minor, to_minor
 from services.runtime.transaction import Reader, Tx
-from services.social.model import HOUR_MS, OPENING_RATING, InteractionKind, shown_influence
+from services.social.model import HOUR_MS, OPENING_RATING, InteractionKind, Rating, shown_influence
 
 
 def open_profile(tx: Tx, user_id: str) -> bool:
     """Opens a user's profile. Returns False, and changes nothing, if it is open already."""
-    opened = tx.execute(
-        "INSERT OR IGNORE INTO profile VALUES (?, ?, 0, ?)", user_id, to_minor(OPENING_RATING), tx.now_ms
-    )
+    opened = tx.execute("INSERT OR IGNORE INTO profile VALUES (?, 0, ?)", user_id, tx.now_ms)
     return opened.rowcount == 1
 
 
@@ -62,7 +60,14 @@ def insert_interaction(
 def insert_feed_entry(tx: Tx, *, user_id: str, kind: FeedEntryKind, text: str, at_ms: int) -> str:
     """Adds a line to the feed and returns its id."""
     feed_entry_id = tx.new_id()
-    tx.execute("INSERT INTO feed_entry VALUES (?, ?, ?, ?, ?)", feed_entry_id, user_id, kind, text, at_ms)
+    tx.execute(
+        "INSERT INTO feed_entry (feed_entry_id, user_id, kind, text, create_ms) VALUES (?, ?, ?, ?, ?)",
+        feed_entry_id,
+        user_id,
+        kind,
+        text,
+        at_ms,
+    )
     return feed_entry_id
 
 
@@ -81,6 +86,22 @@ def list_feed(db: Reader, user_id: str, *, before: tuple[int, str] | None, limit
         *parameters,
         limit,
     )
+
+
+def list_feed_after(db: Reader, user_id: str, seq: int, *, limit: int) -> list[Row]:
+    """Returns everyone's entries (no `user_id`) or one user's that came to be after one, oldest first."""
+    condition, parameters = ("user_id = ? AND", [user_id]) if user_id else ("", [])
+    return db.all(
+        f"SELECT * FROM feed_entry WHERE {condition} seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 - one of the two above
+        *parameters,
+        seq,
+        limit,
+    )
+
+
+def last_feed_seq(db: Reader) -> int:
+    """Returns the place of the newest entry in the order they came to be; 0 without any."""
+    return db.value("SELECT max(seq) FROM feed_entry") or 0
 
 
 def feed_entry_message(row: Row) -> FeedEntry:
@@ -104,13 +125,35 @@ def add_influence(tx: Tx, user_id: str, points: int) -> None:
     )
 
 
+def load_rating(db: Reader, user_id: str) -> Rating:
+    """Returns a user's rating; the opening one for a user unknown so far."""
+    row = db.one("SELECT * FROM rating WHERE user_id = ?", user_id)
+    if row is None:
+        return Rating(rating=OPENING_RATING, told=OPENING_RATING, endorsements=0)
+    return Rating(
+        rating=from_minor(row["hundredths"]),
+        told=from_minor(row["told_hundredths"]),
+        endorsements=row["endorsements"],
+    )
+
+
+def save_rating(tx: Tx, user_id: str, rating: Rating) -> None:
+    tx.execute(
+        "INSERT OR REPLACE INTO rating VALUES (?, ?, ?, ?)",
+        user_id,
+        to_minor(rating.rating),
+        to_minor(rating.told),
+        rating.endorsements,
+    )
+
+
 def profile_message(db: Reader, user_id: str) -> SocialProfile:
     """Returns a profile as callers see it; a fresh one for a user unknown so far."""
-    row = db.one("SELECT rating_hundredths, interaction_count FROM profile WHERE user_id = ?", user_id)
     points = db.value("SELECT points FROM influence WHERE user_id = ?", user_id) or 0
     return SocialProfile(
         user_id=user_id,
         influence=shown_influence(points),
-        rating=str(from_minor(row["rating_hundredths"]) if row else OPENING_RATING),
-        interaction_count=row["interaction_count"] if row else 0,
+        rating=str(load_rating(db, user_id).rating),
+        interaction_count=db.value("SELECT interaction_count FROM profile WHERE user_id = ?", user_id) or 0,
+        clan_id=db.value("SELECT clan_id FROM clan_member WHERE user_id = ?", user_id) or "",
     )

@@ -30,9 +30,19 @@ WRITES: dict[str, dict[str, Any]] = {
     "CheckIn": {"user_id": "alice"},
     "CreditShards": {"user_id": "alice", "amount": {"currency_code": "SHARDS", "amount": "10"}},
     "Interact": {"user_id": "alice", "target_user_id": "bob", "kind": 1},
+    "CreateClan": {"user_id": "alice", "name": "The Ants"},
     "RegisterUser": {"username": "alice", "email": "alice@example.com", "password": "correct horse"},
 }
 """A good request for each write that needs no other first."""
+NEED_A_CLAN = {
+    "JoinClan",
+    "LeaveClan",
+    "SetClanRole",
+    "RemoveClanMember",
+    "ChallengeClan",
+    "AcceptBattle",
+    "DeclineBattle",
+}
 CHANGEABLE = {"battle_id", "text", "display_name", "xp", "user_id"}
 """Fields, one of which makes another body of a write."""
 
@@ -142,7 +152,7 @@ async def test_a_repeated_write_returns_the_first_result_and_another_body_is_ref
 
 
 def test_every_write_is_tried_here_or_needs_another_first() -> None:
-    needs_another = {"CloseTrade", "DebitShards"}
+    needs_another = {"CloseTrade", "DebitShards", *NEED_A_CLAN}
     takes_no_request_id = {"Login"}
     writes = {rpc.name for rpc in UNARY if not rpc.read_only}
     assert writes == set(WRITES) | needs_another | takes_no_request_id

@@ -27,12 +27,14 @@ def test_every_kind_brings_influence() -> None:
         "SHARE": 3,
         "FOLLOW": 1,
         "TRADE_SHARE": 5,
+        "ENDORSEMENT": 1,
+        "NEGATIVE": 0,
     }
 
 
-@pytest.mark.parametrize("value", [0, 5, 9])
+@pytest.mark.parametrize("value", [0, 5, 8])
 def test_a_kind_that_nobody_asks_for_is_refused(value: int) -> None:
-    with pytest.raises(InvalidArgument, match="LIKE, COMMENT, SHARE, FOLLOW"):
+    with pytest.raises(InvalidArgument, match="LIKE, COMMENT, SHARE, FOLLOW, ENDORSEMENT, NEGATIVE"):
         requested_kind(value)
 
 
