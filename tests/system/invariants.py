@@ -113,6 +113,7 @@ async def _progress(
         expected[trade["userId"]] += max(0, int(pnl / 10))
     for interaction in journal.interactions:
         expected[interaction["targetUserId"]] += SOCIAL_XP[interaction["kind"].removeprefix("INTERACTION_KIND_")]
+    expected += _achievement_xp(journal)
     totals = {}
     for user in users:
         progression = await rest.get(f"/v1/users/{user.user_id}/progression", session=user)
@@ -124,6 +125,25 @@ async def _progress(
     ranked = [(row["userId"], int(row["xp"])) for row in board.get("ranks", [])]
     findings.same("scores on the board", dict(ranked), {user: xp for user, xp in totals.items() if xp})
     findings.same("order of the board", [xp for _, xp in ranked], sorted((xp for _, xp in ranked), reverse=True))
+
+
+def _achievement_xp(journal: Journal) -> Counter[str]:
+    """Returns what the deeds of the journal bring in achievements, each once a user."""
+    deeds: Counter[tuple[str, str]] = Counter()
+    for trade in journal.trades.values():
+        deeds[trade["userId"], "trade"] += 1
+        deeds[trade["userId"], "large"] += Decimal(trade["amount"]["amount"]) > 5000
+        pnl = Decimal(trade["pnl"]["amount"]) if "pnl" in trade else Decimal(0)
+        deeds[trade["userId"], "profit"] += pnl > 0
+        deeds[trade["userId"], "big win"] += pnl > 500
+    for interaction in journal.interactions:
+        deeds[interaction["userId"], "interaction"] += 1
+    brings = {"large": (1, 50), "profit": (1, 25), "big win": (1, 100), "interaction": (10, 30)}
+    xp: Counter[str] = Counter()
+    for (user_id, deed), times in deeds.items():
+        for goal, reward in ((10, 50), (100, 200)) if deed == "trade" else (brings[deed],):
+            xp[user_id] += reward * (times >= goal)
+    return xp
 
 
 async def _collections(
