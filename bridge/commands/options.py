@@ -13,7 +13,7 @@ As = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
-_AGO = re.compile(r"(\d+)(s|m|h|d)")
+_AGO = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 TIMES = "2026-11-22T10:30:00Z, or 90s, 15m, 2h, 3d for so long ago"
 

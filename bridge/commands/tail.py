@@ -70,7 +70,9 @@ def event_line(event: Any) -> Text:
     line.append(event.correlation_id, style="cyan").append("  ")
     line.append(f"user {event.user_id}  " if event.user_id else "", style="green")
     data = json_format.MessageToDict(event.data)
-    return line.append(" ".join(f"{key}={_value(value)}" for key, value in data.items() if value != event.user_id))
+    return line.append(
+        " ".join(f"{key}={_value(value)}" for key, value in sorted(data.items()) if value != event.user_id)
+    )
 
 
 def _names(stream: str) -> tuple[str, str, str]:
