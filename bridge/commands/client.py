@@ -7,7 +7,7 @@ from typing import Any, Self
 import grpc
 from google.protobuf.message import Message
 
-from bridge.commands.failure import fail_of
+from bridge.commands.failure import fail_of, is_cut_off
 from bridge.commands.session import SignIn
 from services.contracts import rpcs
 from services.mesh import Mesh
@@ -80,8 +80,8 @@ class AdminClient:
                     signed_anew = True
                     continue
                 deadline = deadline or time.monotonic() + RECONNECT_FOR_SECONDS
-                begun = bool(request.resume_token)
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or not begun or time.monotonic() > deadline:
+                away = is_cut_off(error) or error.code() is grpc.StatusCode.UNAVAILABLE
+                if not (away and request.resume_token) or time.monotonic() > deadline:
                     fail_of(error)
             finally:
                 call.cancel()

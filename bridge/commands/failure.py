@@ -7,6 +7,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+_CUT_OFF = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+"""What Envoy and gRPC say of a peer that is away, or was killed in the middle of a stream."""
+
 _CURES = {
     grpc.StatusCode.UNAUTHENTICATED: "check the username, the password or ASTRA_TOKEN, and run it again",
     grpc.StatusCode.PERMISSION_DENIED: "only an admin may: `python -m services make-admin USERNAME` makes one",
@@ -31,7 +34,7 @@ def fail_of(error: grpc.RpcError, what: str = "") -> NoReturn:
 def told(error: grpc.RpcError) -> str:
     """Returns what a refused call says, and the cure."""
     code, details = error.code(), error.details() or error.code().name
-    if code is grpc.StatusCode.UNAVAILABLE and not _answered(error):
+    if is_cut_off(error):
         return f"the mesh does not answer ({details}): is `make run` going? ASTRA_MESH names another mesh than var/"
     if "try again" in details:
         return details
@@ -39,7 +42,8 @@ def told(error: grpc.RpcError) -> str:
     return f"{details}; {cure}" if cure else details
 
 
-def _answered(error: grpc.RpcError) -> bool:
-    """Tells whether a service refused, rather than nobody being there."""
+def is_cut_off(error: grpc.RpcError) -> bool:
+    """Tells whether nobody was there, or went away in the middle, rather than a service refusing."""
     metadata: Any = error.trailing_metadata() or ()
-    return any(key == "grpc-status-details-bin" for key, _ in metadata)
+    refused = any(key == "grpc-status-details-bin" for key, _ in metadata)
+    return error.code() in _CUT_OFF and not refused

@@ -67,7 +67,7 @@ class World:
         """Records one event a trade, a second apart, and appends them to their stream as the bridge does."""
         for trade_id in trade_ids:
             event: Any = kind(trade_id=trade_id, user_id=f"user-of-{trade_id}")
-            await self.store.write(lambda tx, event=event: tx.record(event), context=Context(correlation_id=chain))
+            await self.store.write(partial(Tx.record, event=event), context=Context(correlation_id=chain))
             self.now_ms[0] += 1000
         await self.publish()
 
