@@ -15,13 +15,12 @@ from google.protobuf.message import Message
 from bridge.commands.client import BUS, AdminClient
 from bridge.commands.failure import fail, told
 from bridge.commands.options import As, Json
-from bridge.commands.printing import clock, console, print_json, table
+from bridge.commands.printing import clock, console, print_json, short, table
 from bridge.commands.tail import full_names
 
 app = typer.Typer(no_args_is_help=True, help="Looks after events that a group gave up on.")
 
 PAGE = 200
-SHORTEST_LINE = 60
 
 Group = Annotated[str, typer.Option(help="Only those of this group.")]
 Stream = Annotated[str, typer.Option(help="Only those of this stream.")]
@@ -47,13 +46,14 @@ class Name:
         return cls(parts[0], stream, parts[2])
 
     def __str__(self) -> str:
-        return f"{self.group}/{self.stream}/{self.id}"
+        return f"{self.group}/{short(self.stream)}/{self.id}"
 
 
 @app.command("list")
 def list_(group: Group = "", stream: Stream = "", username: As = "", as_json: Json = False) -> None:
     """Lists dead letters by stream, group and age, one JSON line each with --json."""
     rows = table("Name", "Given up", "Tries", "Error", right=("Tries",))
+    rows.columns[0].no_wrap = True  # to be copied as it stands
     count = 0
     with AdminClient(username) as client:
         for letter in letters(client, group, stream):
@@ -64,7 +64,7 @@ def list_(group: Group = "", stream: Stream = "", username: As = "", as_json: Js
                 name = str(Name(letter.group, letter.stream, letter.id))
                 rows.add_row(name, clock(letter.time), str(letter.deliveries), letter.error)
     if not as_json:
-        console.print(rows if count else "No dead letters.", soft_wrap=console.width < SHORTEST_LINE)
+        console.print(rows if count else "No dead letters.")
 
 
 @app.command()
@@ -97,7 +97,7 @@ def show(
         "caused by": letter.event.causation_id,
         "user": letter.event.user_id,
         "problem": letter.event.problem,
-        "data": json.dumps(json_format.MessageToDict(letter.event.data), indent=2, ensure_ascii=False),
+        "data": json.dumps(json_format.MessageToDict(letter.event.data), indent=2, sort_keys=True, ensure_ascii=False),
     }.items():
         if value:
             rows.add_row(what, value)

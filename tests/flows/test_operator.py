@@ -19,6 +19,7 @@ import pytest_asyncio
 from astra.bridge.v1 import bus_service_pb2 as pb
 from astra.event.v1 import group_service_pb2 as group_pb
 
+from bridge.commands.dead_letters import Name
 from services.local import LocalMesh
 from services.mesh import ROOT, Mesh
 from services.runtime.credentials import ServiceToken
@@ -143,7 +144,7 @@ async def dead_letter(operator: Operator) -> str:
     """Waits for the one dead letter there is, and returns its name."""
     listed = await eventually(lambda: _listed(operator), "a dead letter")
     assert len(listed) == 1
-    return f"{listed[0]['group']}/{listed[0]['stream']}/{listed[0]['id']}"
+    return str(Name(listed[0]["group"], listed[0]["stream"], listed[0]["id"]))
 
 
 async def _listed(operator: Operator) -> list[Any]:
@@ -206,7 +207,7 @@ async def test_a_poisonous_event_is_shown_retried_and_dropped(stage: Stage, oper
     with poisoned(mesh, user):
         chain = await trade(stage, user)
         name = await dead_letter(operator)
-        assert name.startswith(f"revenue_trackers/{TRADED}/")
+        assert name.startswith("revenue_trackers/trading.trade_executed/")
         shown = await operator("dead-letters", "show", name)
         assert chain in shown.out
         assert "IntegrityError: poisoned" in shown.out
