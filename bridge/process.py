@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bridge.backoff import Backoff
+from bridge.bus.api import BusApi
+from bridge.bus.wiring import build_bus
 from bridge.publisher import Publisher
 from bridge.tail import TailClient
 from services import contracts
@@ -34,6 +36,7 @@ class Bridge:
     redis: Redis
     tails: Sequence[TailClient]
     publishers: Sequence[Publisher]
+    bus: BusApi
     server: Server
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -41,12 +44,13 @@ class Bridge:
         try:
             ready = await self._is_ready()
             await self.server.start()
-            await self.server.set_serving(ready)
+            await self.server.set_ready(ready)
             log.info("bridge.serving", address=self.server.address, ready=ready)
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(publisher.run(), name=publisher.service) for publisher in self.publishers]
                 running.append(tasks.create_task(self._watch_readiness(ready), name="readiness"))
                 await stop.wait()
+                self.bus.stop()
                 await self.server.stop()
                 for task in running:
                     task.cancel()
@@ -56,6 +60,7 @@ class Bridge:
     async def close(self) -> None:
         for tail in self.tails:
             await tail.close()
+        await self.bus.close()
         await self.redis.aclose()
 
     async def _watch_readiness(self, ready: bool) -> None:
@@ -64,7 +69,7 @@ class Bridge:
             if (now := await self._is_ready()) != ready:
                 ready = now
                 log.warning("bridge.readiness", ready=ready)
-                await self.server.set_serving(ready)
+                await self.server.set_ready(ready)
 
     async def _is_ready(self) -> bool:
         """Tells whether Redis answers and no stream has stopped."""
@@ -88,8 +93,9 @@ def build(mesh: Mesh, *, address: str | None = None) -> Bridge:
         tails.append(TailClient(mesh.addresses["envoy-internal"], service.name, token.bearer))
         backoff = Backoff(RETRY_FIRST_SECONDS, RETRY_CAP_SECONDS, random.random)
         publishers.append(Publisher(service.name, streams=streams, tail=tails[-1], redis=redis, backoff=backoff))
-    server = Server(address or mesh.addresses["bridge"], {})
-    return Bridge(redis=redis, tails=tails, publishers=publishers, server=server)
+    bus = build_bus(mesh, redis, token.bearer, publishers)
+    server = Server(address or mesh.addresses["bridge"], {"astra.bridge.v1.BusService": bus})
+    return Bridge(redis=redis, tails=tails, publishers=publishers, bus=bus, server=server)
 
 
 async def serve(mesh: Mesh, *, address: str | None = None) -> None:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from bridge.bus.group_api import GroupApi
 from bridge.consumer import run_group
 from services.domain import Domain
 from services.mesh import Mesh
@@ -50,7 +51,11 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
         servers = []
         if "serve" in roles:
             for name, domain in domains.items():
-                apis = {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)}
+                apis = {
+                    **domain.apis,
+                    "astra.event.v1.OutboxService": OutboxApi(domain.store),
+                    "astra.event.v1.GroupService": GroupApi(domain.store, domain.groups),
+                }
                 server = Server(mesh.addresses[name], apis)
                 closing.push_async_callback(server.stop)
                 await server.start()

@@ -26,6 +26,8 @@ WATCH_SECONDS = 2
 """How long a stream is watched; that it goes on until then is its success."""
 CARD = {"number": "4242424242424242", "expireMonth": 12, "expireYear": 2090, "cvc": "123"}
 PUBLIC = {rpc.path: rpc for rpc in rpcs().values() if rpc.public}
+CALLED_ELSEWHERE = {"WatchEvents", "GetDeadLetter", "RetryDeadLetter", "DropDeadLetter"}
+"""Rpcs that never end, or need a dead letter: `test_operator.py` calls them."""
 
 
 async def grpcurl(
@@ -121,6 +123,10 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "ListAuditEntries": {},
         "VerifyAuditTrail": {},
         "GetKpis": {},
+        "GetBusStatus": {},
+        "ListDeadLetters": {},
+        "ListBusActions": {},
+        "ReplayEvents": {"group": "revenue_trackers"},
     }
 
 
@@ -157,7 +163,7 @@ async def registered(stage: Stage) -> str:
 async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage) -> None:
     user = await stage.rest.login(await registered(stage))
     requests = await requests_for(stage, user)
-    assert set(requests) == {rpc.name for rpc in PUBLIC.values()}
+    assert set(requests) == {rpc.name for rpc in PUBLIC.values()} - CALLED_ELSEWHERE
     failed: dict[str, str] = {}
     for name, data in requests.items():
         rpc = next(rpc for rpc in PUBLIC.values() if rpc.name == name)
