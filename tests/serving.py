@@ -9,15 +9,17 @@ from grpc_status import rpc_status
 
 from services.domain import Domain
 from services.runtime.outbox_service import OutboxApi
+from services.runtime.revocations import Revocations
 from services.runtime.server import Server
 
 Metadata = tuple[tuple[str, str], ...]
 
 
 @asynccontextmanager
-async def served(domain: Domain) -> AsyncIterator[str]:
+async def served(domain: Domain, revocations: Revocations | None = None) -> AsyncIterator[str]:
     """Serves a domain on a free port, yields its address, and stops it and its store."""
-    server = Server("127.0.0.1:0", {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)})
+    apis = {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)}
+    server = Server("127.0.0.1:0", apis, revocations)
     await server.start()
     try:
         yield server.address
@@ -28,9 +30,9 @@ async def served(domain: Domain) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def serving(domain: Domain) -> AsyncIterator[grpc.aio.Channel]:
+async def serving(domain: Domain, revocations: Revocations | None = None) -> AsyncIterator[grpc.aio.Channel]:
     """Serves a domain and yields a channel to it."""
-    async with served(domain) as address, grpc.aio.insecure_channel(address) as channel:
+    async with served(domain, revocations) as address, grpc.aio.insecure_channel(address) as channel:
         yield channel
 
 
