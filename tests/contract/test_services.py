@@ -34,6 +34,7 @@ WRITES: dict[str, dict[str, Any]] = {
     "RegisterUser": {"username": "alice", "email": "alice@example.com", "password": "correct horse"},
 }
 """A good request for each write that needs no other first."""
+NEED_A_USER = {"ChangePassword", "UpdateProfile", "VerifyUser", "SuspendUser", "ReactivateUser"}
 NEED_A_CLAN = {
     "JoinClan",
     "LeaveClan",
@@ -152,7 +153,7 @@ async def test_a_repeated_write_returns_the_first_result_and_another_body_is_ref
 
 
 def test_every_write_is_tried_here_or_needs_another_first() -> None:
-    needs_another = {"CloseTrade", "DebitShards", *NEED_A_CLAN}
-    takes_no_request_id = {"Login"}
+    needs_another = {"CloseTrade", "DebitShards", *NEED_A_CLAN, *NEED_A_USER}
+    takes_no_request_id = {"Login", "RefreshSession", "Logout"}
     writes = {rpc.name for rpc in UNARY if not rpc.read_only}
     assert writes == set(WRITES) | needs_another | takes_no_request_id

@@ -58,6 +58,7 @@ async def test_it_lists_every_service_through_one_listener(running: LocalMesh) -
 
 async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]:
     """Returns a request that succeeds for every public rpc, by its name."""
+    other = await stage.rest.register(f"o{uuid.uuid4().hex[:12]}")
     me, trades = {"userId": user.user_id}, f"/v1/users/{user.user_id}/trades"
     trade = {**me, "symbol": "STRK", "amount": USD, "direction": "DIRECTION_LONG"}
     first = await stage.rest.post(trades, {key: trade[key] for key in ("symbol", "amount", "direction")}, session=user)
@@ -92,10 +93,19 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "RegisterUser": {"username": name, "email": f"{name}@example.com", "password": PASSWORD},
         "Login": {"username": name, "password": PASSWORD},
         "GetUser": me,
+        "UpdateProfile": {**me, "user": {"displayName": "Renamed"}, "updateMask": {"paths": ["display_name"]}},
+        "ListNotifications": me,
+        "RefreshSession": {"refreshToken": user.refresh_token},
+        "Logout": {"refreshToken": user.refresh_token},
+        "VerifyUser": {**me, "tier": "VERIFICATION_TIER_IDENTITY"},
+        "SuspendUser": {"userId": other},
+        "ReactivateUser": {"userId": other},
         "TraceCorrelation": {"correlationId": "grpcurl-chain"},
         "ListAuditEntries": {},
         "VerifyAuditTrail": {},
         "GetKpis": {},
+        # Last of all: it ends the access that the others need.
+        "ChangePassword": {**me, "currentPassword": PASSWORD, "newPassword": f"{PASSWORD}-2"},
     }
 
 
