@@ -70,6 +70,8 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "CloseTrade": open_trade,
         "ListTrades": me,
         "GetPortfolio": me,
+        "AssessRisk": {**me, "symbol": "STRK", "amount": USD},
+        "GetPerformance": me,
         "GrantPracticeFunds": {**me, "amount": USD},
         "ListMarkets": {},
         "GetQuote": {"symbol": "BTC"},
