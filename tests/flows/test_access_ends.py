@@ -50,11 +50,14 @@ async def answers(stage: Stage, session: Session) -> set[str]:
 
 
 async def revoked_everywhere(stage: Stage, session: Session) -> float:
-    """Waits until every domain refuses the token; returns after how many seconds."""
+    """Waits until every domain refuses the token; returns after how many seconds they were asked that all did."""
     began = time.monotonic()
-    while await answers(stage, session) != {"TOKEN_REVOKED"}:
-        assert time.monotonic() - began < 5 * WITHIN_SECONDS, await answers(stage, session)
-    return time.monotonic() - began
+    while True:
+        asked = time.monotonic() - began
+        if await answers(stage, session) == {"TOKEN_REVOKED"}:
+            print(f"access had ended everywhere after {1000 * asked:.0f} ms")
+            return asked
+        assert asked < 5 * WITHIN_SECONDS
 
 
 async def test_a_suspension_ends_all_access_within_two_seconds_and_a_restart_forgets_nothing(stage: Stage) -> None:

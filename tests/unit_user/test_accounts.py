@@ -154,7 +154,7 @@ async def test_a_service_may_ask_for_a_user_and_is_not_shown_its_address(stub: A
 async def test_64_callers_for_one_username_make_one_user(stub: Any, domain: Domain) -> None:
     requests = [
         pb.RegisterUserRequest(username=["ann", "ANN", "Ann"][n % 3], email=f"a{n}@example.org", password=PASSWORD)
-        for n in range(60)
+        for n in range(64)
     ]
     answers = await asyncio.gather(*(stub.RegisterUser(request) for request in requests), return_exceptions=True)
     assert sum(isinstance(answer, pb.RegisterUserResponse) for answer in answers) == 1

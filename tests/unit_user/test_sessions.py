@@ -175,7 +175,7 @@ async def test_a_refused_change_of_password_changes_nothing(
 
 async def test_64_changes_of_one_password_at_once_change_it_once(stub: Any, domain: Domain) -> None:
     me = as_user((await signed_in(stub)).user_id)
-    new = [f"horse-number-{number}" for number in range(40)]
+    new = [f"horse-number-{number}" for number in range(64)]
     answers = await asyncio.gather(
         *(
             stub.ChangePassword(pb.ChangePasswordRequest(current_password=PASSWORD, new_password=one), metadata=me)
