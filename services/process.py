@@ -17,6 +17,7 @@ from services.domain import Domain
 from services.mesh import Mesh
 from services.runtime.outbox_service import OutboxApi
 from services.runtime.redis_client import connect
+from services.runtime.revocations import Follower
 from services.runtime.server import Server
 from services.runtime.timers import run_timers
 
@@ -50,13 +51,14 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
                     tasks.create_task(run_timers(domain.store, domain.timers, stop), name=f"{name} timers")
         servers = []
         if "serve" in roles:
+            events = connect(mesh, "consumer")
+            closing.push_async_callback(events.aclose)
+            followers = {name: Follower(domain.store, events) for name, domain in domains.items()}
+            for name, follower in followers.items():
+                tasks.create_task(follower.run(stop), name=f"{name} revocations")
+            await asyncio.gather(*(follower.catch_up() for follower in followers.values()))
             for name, domain in domains.items():
-                apis = {
-                    **domain.apis,
-                    "astra.event.v1.OutboxService": OutboxApi(domain.store),
-                    "astra.event.v1.GroupService": GroupApi(domain.store, domain.groups),
-                }
-                server = Server(mesh.addresses[name], apis)
+                server = Server(mesh.addresses[name], apis_of(domain), followers[name].revocations)
                 closing.push_async_callback(server.stop)
                 await server.start()
                 servers.append(server)
@@ -69,6 +71,15 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
             domain.store.wakeups.stop()
         await asyncio.gather(*(server.stop() for server in servers))
     log.info("process.stopped", domains=list(domains))
+
+
+def apis_of(domain: Domain) -> Mapping[str, object]:
+    """Returns all that a domain's server serves: its own APIs, and those every service has."""
+    return {
+        **domain.apis,
+        "astra.event.v1.OutboxService": OutboxApi(domain.store),
+        "astra.event.v1.GroupService": GroupApi(domain.store, domain.groups),
+    }
 
 
 def build(name: str, mesh: Mesh) -> Domain:

@@ -7,23 +7,18 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from bridge.bus.group_api import GroupApi
 from services.domain import Domain
-from services.runtime.outbox_service import OutboxApi
+from services.process import apis_of
+from services.runtime.revocations import Revocations
 from services.runtime.server import Server
 
 Metadata = tuple[tuple[str, str], ...]
 
 
 @asynccontextmanager
-async def served(domain: Domain) -> AsyncIterator[str]:
+async def served(domain: Domain, revocations: Revocations | None = None) -> AsyncIterator[str]:
     """Serves a domain on a free port, yields its address, and stops it and its store."""
-    apis = {
-        **domain.apis,
-        "astra.event.v1.OutboxService": OutboxApi(domain.store),
-        "astra.event.v1.GroupService": GroupApi(domain.store, domain.groups),
-    }
-    server = Server("127.0.0.1:0", apis)
+    server = Server("127.0.0.1:0", apis_of(domain), revocations)
     await server.start()
     try:
         yield server.address
@@ -34,9 +29,9 @@ async def served(domain: Domain) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def serving(domain: Domain) -> AsyncIterator[grpc.aio.Channel]:
+async def serving(domain: Domain, revocations: Revocations | None = None) -> AsyncIterator[grpc.aio.Channel]:
     """Serves a domain and yields a channel to it."""
-    async with served(domain) as address, grpc.aio.insecure_channel(address) as channel:
+    async with served(domain, revocations) as address, grpc.aio.insecure_channel(address) as channel:
         yield channel
 
 

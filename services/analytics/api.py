@@ -9,6 +9,7 @@ from astra.analytics.v1.kpi_pb2 import KpiKind as KpiKindProto
 from astra.analytics.v1.kpi_pb2 import KpiStatus as KpiStatusProto
 from astra.analytics.v1.trace_pb2 import TracedEvent
 
+from services import contracts
 from services.analytics import audit
 from services.analytics import store as sql
 from services.analytics.chain import START
@@ -47,7 +48,10 @@ class AnalyticsApi:
 
     async def list_audit_entries(self, request: pb.ListAuditEntriesRequest, call: Call) -> pb.ListAuditEntriesResponse:
         size, key = page_size(request.page_size), page_key(request.page_token, int)
-        rows = await self._store.read(lambda db: audit.list_entries(db, after=key[0] if key else 0, limit=size + 1))
+        chosen = _filter(request)
+        rows = await self._store.read(
+            lambda db: audit.list_entries(db, chosen, after=key[0] if key else 0, limit=size + 1)
+        )
         return pb.ListAuditEntriesResponse(
             audit_entries=map(audit.entry_message, rows[:size]),
             next_page_token=page_token(rows[size - 1]["number"]) if len(rows) > size else "",
@@ -74,6 +78,24 @@ class AnalyticsApi:
         )
         values = kpi_values(counts, recent_trades=trades)
         return pb.GetKpisResponse(kpis=[_kpi(kind, values[kind]) for kind in KpiKind], streams=streams)
+
+
+def _filter(request: pb.ListAuditEntriesRequest) -> audit.Filter:
+    """Reads what is asked for. Raises `InvalidArgument` for what is no stream and no domain."""
+    streams = [name for name, event in contracts.events().items() if request.stream in (name, event.domain)]
+    if request.stream and not streams:
+        raise InvalidArgument(
+            f"{request.stream[:100]!r} is no stream, such as astra.trading.trade_executed.v1, and no domain",
+            field="stream",
+        )
+    return audit.Filter(
+        user_id=request.user_id,
+        streams=streams if request.stream else (),
+        subject=request.subject,
+        correlation_id=request.correlation_id,
+        start_ms=request.start_time.ToMilliseconds() if request.HasField("start_time") else None,
+        end_ms=request.end_time.ToMilliseconds() if request.HasField("end_time") else None,
+    )
 
 
 def _kpi(kind: KpiKind, value: Decimal) -> Kpi:

@@ -1,7 +1,10 @@
 """The audit trail in SQL: appended to, listed, and read in pages to be checked."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from sqlite3 import Row
+from typing import Any
 
 from astra.analytics.v1.audit_pb2 import AuditEntry
 
@@ -54,9 +57,36 @@ def walk_page(db: Reader, *, after: Link, limit: int) -> Walk:
     return page if page.walked else Walk(after, 0, after.number + 1)
 
 
-def list_entries(db: Reader, *, after: int, limit: int) -> list[Row]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which entries are asked for; what is empty lets all through."""
+
+    user_id: str = ""
+    streams: Sequence[str] = ()
+    subject: str = ""
+    correlation_id: str = ""
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+    def conditions(self) -> list[tuple[str, Sequence[Any]]]:
+        """Returns each condition in SQL with its parameters."""
+        every: list[tuple[str, Sequence[Any], bool]] = [
+            ("user_id = ?", (self.user_id,), bool(self.user_id)),
+            (f"stream IN ({', '.join('?' * len(self.streams))})", self.streams, bool(self.streams)),
+            ("subject = ?", (self.subject,), bool(self.subject)),
+            ("correlation_id = ?", (self.correlation_id,), bool(self.correlation_id)),
+            ("ms >= ?", (self.start_ms,), self.start_ms is not None),
+            ("ms < ?", (self.end_ms,), self.end_ms is not None),
+        ]
+        return [(condition, parameters) for condition, parameters, asked in every if asked]
+
+
+def list_entries(db: Reader, chosen: Filter, *, after: int, limit: int) -> list[Row]:
     """Returns entries oldest first, after the one with the number `after`."""
-    return db.all("SELECT * FROM audit_entry WHERE number > ? ORDER BY number LIMIT ?", after, limit)
+    asked = [("number > ?", (after,)), *chosen.conditions()]
+    where = " AND ".join(condition for condition, _ in asked)
+    parameters = [parameter for _, given in asked for parameter in given]
+    return db.all(f"SELECT * FROM audit_entry WHERE {where} ORDER BY number LIMIT ?", *parameters, limit)  # noqa: S608
 
 
 def entry_message(row: Row) -> AuditEntry:
@@ -69,6 +99,10 @@ def entry_message(row: Row) -> AuditEntry:
         subject=row["subject"],
         correlation_id=row["correlation_id"],
         hash=row["hash"].hex(),
+        stream_id=row["stream_id"],
+        type=row["type"],
+        causation_id=row["causation_id"],
+        data_hash=row["data_hash"].hex(),
     )
     entry.time.FromMilliseconds(row["ms"])
     return entry

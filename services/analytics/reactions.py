@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from bridge.groups import Group
 from services.analytics import audit
 from services.analytics import store as sql
+from services.analytics.activity import who_acted
 from services.analytics.model import Counter
 from services.runtime.delivery import Delivery
 from services.runtime.money import USD, parse_decimal, to_minor
@@ -23,8 +24,8 @@ def collect_metrics(tx: Tx, event: Message) -> None:
     delivery = _delivery(tx)
     sql.count_arrival(tx, delivery)
     sql.keep_trace(tx, delivery)
-    if delivery.envelope.user_id:
-        sql.count_active_user(tx, delivery.ms, delivery.envelope.user_id)
+    if user_id := who_acted(event):
+        sql.count_active_user(tx, delivery.ms, user_id)
     match event:
         case TradeExecuted():
             sql.count_trade(tx, delivery.ms)

@@ -52,6 +52,10 @@ CREATE TABLE IF NOT EXISTS audit_entry (
   hash BLOB NOT NULL
 );
 
+CREATE INDEX IF NOT EXISTS audit_entry_of_user ON audit_entry (user_id, number);
+CREATE INDEX IF NOT EXISTS audit_entry_of_subject ON audit_entry (subject, number);
+CREATE INDEX IF NOT EXISTS audit_entry_of_chain ON audit_entry (correlation_id, number);
+
 -- The last entry. It stands apart so that entries cut off at the end are missed.
 CREATE TABLE IF NOT EXISTS audit_head (
   one INTEGER PRIMARY KEY CHECK (one = 1),

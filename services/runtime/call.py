@@ -40,7 +40,13 @@ def caller_from(metadata: Mapping[str, str]) -> Caller:
         user_id=metadata.get("x-astra-user", ""),
         roles=frozenset(metadata.get("x-astra-roles", "").split()),
         service=metadata.get("x-astra-service", ""),
+        token_ms=_seconds(metadata.get("x-astra-token-time", "")) * 1000,
     )
+
+
+def _seconds(text: str) -> int:
+    """Returns when a token was issued; 0 for what is no time."""
+    return int(text) if text.isdecimal() else 0
 
 
 def authorize(rpc: Rpc, caller: Caller, request: Message) -> None:

@@ -18,6 +18,8 @@ class Caller:
     roles: frozenset[str] = frozenset()
     service: str = ""
     """`service:<name>`; empty for users."""
+    token_ms: int = 0
+    """When a user's token was issued; 0 if that is not known, which is older than any rule about it."""
 
     @property
     def subject(self) -> str:

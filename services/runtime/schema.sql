@@ -62,3 +62,15 @@ CREATE TABLE IF NOT EXISTS saga (
   PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS saga_take ON saga (take_ms);
+-- Tokens of a user that were issued before a moment are refused; user '' stands for everyone.
+CREATE TABLE IF NOT EXISTS revocation (
+  user_id TEXT PRIMARY KEY,
+  not_before_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- The last entry of the stream of AccountStatusChanged that is in `revocation`.
+CREATE TABLE IF NOT EXISTS revocation_position (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  ms INTEGER NOT NULL,
+  ordinal INTEGER NOT NULL
+);

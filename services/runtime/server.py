@@ -18,9 +18,10 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from services import contracts
 from services.contracts import Rpc
 from services.runtime.call import Call, authorize, caller_from
-from services.runtime.context import Context, correlation_id_from, current_context, enter_context
+from services.runtime.context import Caller, Context, correlation_id_from, current_context, enter_context
 from services.runtime.errors import MeshError
 from services.runtime.reflection import reflection_handlers
+from services.runtime.revocations import Revocations
 from services.runtime.statuses import abort, internal_status, status_of
 from services.runtime.validation import validate
 
@@ -37,13 +38,14 @@ log = structlog.get_logger()
 
 
 class Server:
-    """Serves APIs, health and reflection on one address."""
+    """Serves APIs, health and reflection on one address. Without `revocations` every token is taken that Envoy took."""
 
-    def __init__(self, address: str, apis: Mapping[str, object]) -> None:
+    def __init__(self, address: str, apis: Mapping[str, object], revocations: Revocations | None = None) -> None:
         self.address = address
+        revoked = revocations or Revocations()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers(
-            (*(handlers_of(service, api) for service, api in apis.items()), *reflection_handlers())
+            (*(handlers_of(service, api, revoked) for service, api in apis.items()), *reflection_handlers())
         )
         self._health = HealthServicer()
         add_HealthServicer_to_server(self._health, self._server)
@@ -76,7 +78,7 @@ class Server:
         await self._server.stop(DRAIN_SECONDS)
 
 
-def handlers_of(service: str, api: object) -> grpc.GenericRpcHandler:
+def handlers_of(service: str, api: object, revoked: Revocations) -> grpc.GenericRpcHandler:
     """Makes the handlers of a service. Raises `TypeError` for an rpc that the API has no method for."""
     handlers = {}
     for rpc in contracts.rpcs().values():
@@ -86,17 +88,17 @@ def handlers_of(service: str, api: object) -> grpc.GenericRpcHandler:
         if method is None:
             raise TypeError(f"{type(api).__name__} does not serve {rpc.path}")
         make = grpc.unary_stream_rpc_method_handler if rpc.server_streaming else grpc.unary_unary_rpc_method_handler
-        serve = _streaming(rpc, method) if rpc.server_streaming else _unary(rpc, method)
+        serve = _streaming(rpc, method, revoked) if rpc.server_streaming else _unary(rpc, method, revoked)
         handlers[rpc.name] = make(
             serve, request_deserializer=rpc.request.FromString, response_serializer=rpc.response.SerializeToString
         )
     return grpc.method_handlers_generic_handler(service, handlers)
 
 
-def _unary(rpc: Rpc, method: Any) -> Any:
+def _unary(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
     async def serve(request: Message, context: Any) -> Any:
         try:
-            response = await method(request, _admit(rpc, request, context))
+            response = await method(request, _admit(rpc, request, context, revoked))
             # Not before the outcome is known: once an answer has begun, Envoy can neither retry the call elsewhere nor
             # end it with an honest DEADLINE_EXCEEDED.
             await context.send_initial_metadata(_answer_headers())
@@ -107,12 +109,15 @@ def _unary(rpc: Rpc, method: Any) -> Any:
     return serve
 
 
-def _streaming(rpc: Rpc, method: Any) -> Any:
+def _streaming(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
     async def serve(request: Message, context: Any) -> AsyncIterator[Any]:
         try:
-            responses = method(request, _admit(rpc, request, context))
+            call = _admit(rpc, request, context, revoked)
+            responses = method(request, call)
             await context.send_initial_metadata(_answer_headers())
             async for response in responses:
+                # A stream outlives the moment it was let in: nothing more goes out once the token is refused.
+                revoked.check(call.caller)
                 yield response
         except Exception as error:
             await _refuse(rpc, context, error)
@@ -120,7 +125,7 @@ def _streaming(rpc: Rpc, method: Any) -> Any:
     return serve
 
 
-def _admit(rpc: Rpc, request: Message, context: Any) -> Call:
+def _admit(rpc: Rpc, request: Message, context: Any, revoked: Revocations) -> Call:
     """Checks caller and request, and enters the chain that the call names."""
     metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
     correlation_id = correlation_id_from(metadata.get("x-correlation-id", ""))
@@ -128,6 +133,10 @@ def _admit(rpc: Rpc, request: Message, context: Any) -> Call:
     enter_context(chain)
     structlog.contextvars.bind_contextvars(correlation_id=correlation_id)
     caller = caller_from(metadata)
+    if "OPEN" not in rpc.allow:
+        revoked.check(caller)
+    elif revoked.refuses(caller):
+        caller = Caller()  # anyone may call, so it is not refused; signing in again, above all
     authorize(rpc, caller, request)
     validate(request)
     return Call(rpc, request, caller, chain)

@@ -29,6 +29,39 @@ class Direction(IntEnum):
     SHORT = 2
 
 
+class Mode(IntEnum):
+    """As `astra.trading.v1.TradingMode`."""
+
+    PRACTICE = 1
+    LIVE = 2
+
+
+class Side(IntEnum):
+    """What an order does to its trade."""
+
+    OPEN = 1
+    CLOSE = 2
+
+
+class Step(IntEnum):
+    """How far an order has come with us."""
+
+    NEW = 1
+    SENT = 2
+    """It may be at the exchange: ask before sending it again."""
+    DONE = 3
+
+
+class OrderState(IntEnum):
+    """How an order stands at the exchange."""
+
+    OPEN = 1
+    FILLED = 2
+    REJECTED = 3
+    CANCELLED = 4
+    """Called off; what was filled before stays filled."""
+
+
 class Risk(IntEnum):
     """As `astra.trading.v1.RiskLevel`."""
 
@@ -54,7 +87,7 @@ class Stake:
 
 @dataclass(slots=True, kw_only=True)
 class Portfolio:
-    """One user's practice money. The stakes are the user's open trades."""
+    """One user's practice or real money. The stakes are the user's open trades with it."""
 
     balance: Decimal = OPENING_BALANCE
     realized_pnl: Decimal = Decimal(0)
@@ -87,12 +120,18 @@ class Portfolio:
     def close(self, stake: Stake, price: Decimal) -> Decimal:
         """Returns the stake and its PnL to the balance, and the PnL to the caller.
 
-        A SHORT can lose more than its stake; the loss then stops at the stake, since practice money is never owed.
+        A SHORT can lose more than its stake; the loss then stops at the stake, since money is never owed.
         """
         pnl = max(stake.pnl_at(price), -stake.amount)
         self.balance += stake.amount + pnl
         self.realized_pnl += pnl
         return pnl
+
+    def give_back(self, held: Decimal, spent: Decimal) -> Decimal:
+        """Returns to the balance what a stake of `held` and its fee took, but for what was spent of it; and the fee."""
+        fee = fee_of(spent)
+        self.balance += held + fee_of(held) - spent - fee
+        return fee
 
     def grant(self, amount: Decimal) -> None:
         """Adds practice money. Raises `InvalidArgument` above MAX_GRANT."""

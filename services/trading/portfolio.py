@@ -5,11 +5,12 @@ from decimal import Decimal
 
 from astra.trading.v1 import portfolio_pb2 as pb
 from astra.trading.v1.trade_pb2 import Direction as DirectionProto
+from astra.trading.v1.trade_pb2 import TradingMode
 
 from services.runtime.money import decimal_text, to_money
 from services.runtime.transaction import Reader
 from services.trading import store as sql
-from services.trading.model import Direction, Position, Stake
+from services.trading.model import Direction, Mode, Portfolio, Position, Stake
 
 
 def position_of(stakes: Sequence[Stake], symbol: str, direction: Direction) -> Position:
@@ -17,9 +18,11 @@ def position_of(stakes: Sequence[Stake], symbol: str, direction: Direction) -> P
     return Position(stakes=[stake for stake in stakes if (stake.symbol, stake.direction) == (symbol, direction)])
 
 
-def portfolio_message(db: Reader, user_id: str, prices: Mapping[str, Decimal]) -> pb.Portfolio:
-    """Returns a user's portfolio, valued at the prices given."""
-    portfolio, stakes = sql.load_portfolio(db, user_id), sql.open_stakes(db, user_id)
+def portfolio_message(
+    db: Reader, user_id: str, prices: Mapping[str, Decimal], portfolio: Portfolio, mode: Mode
+) -> pb.Portfolio:
+    """Returns a user's portfolio of a mode, valued at the prices given."""
+    stakes = sql.open_stakes(db, user_id, mode)
     unrealized = sum((stake.pnl_at(prices[stake.symbol]) for stake in stakes), Decimal(0))
     keys = sorted({(stake.symbol, stake.direction) for stake in stakes})
     return pb.Portfolio(
@@ -28,6 +31,7 @@ def portfolio_message(db: Reader, user_id: str, prices: Mapping[str, Decimal]) -
         total_value=to_money(portfolio.value(stakes, prices)),
         realized_pnl=to_money(portfolio.realized_pnl),
         unrealized_pnl=to_money(unrealized),
+        mode=TradingMode.Name(mode),
         positions=[_position_message(position_of(stakes, *key), *key, prices[key[0]]) for key in keys],
     )
 

@@ -1,4 +1,4 @@
-"""What trading does about events: risk alerts."""
+"""What trading does about events: risk alerts, and the read models of its own trades."""
 
 from decimal import Decimal
 
@@ -8,6 +8,7 @@ from bridge.groups import Group
 from services.runtime.money import decimal_text
 from services.runtime.transaction import Tx
 from services.trading.model import Risk, position_pct, risk_of
+from services.trading.performance import keep_performance
 
 
 def raise_risk_alert(tx: Tx, event: TradeExecuted | PositionClosed) -> None:
@@ -27,6 +28,7 @@ def raise_risk_alert(tx: Tx, event: TradeExecuted | PositionClosed) -> None:
 
 
 GROUPS = (
+    Group(name="trading_internal", consumers=2, reactions={"trading.*": keep_performance}),
     Group(
         name="trading_risk_management",
         consumers=3,

@@ -10,9 +10,12 @@ from astra.trading.v1.trade_pb2 import Trade, TradeState, TradingMode
 from services.runtime.errors import NotFound
 from services.runtime.money import decimal_text, from_minor, to_minor, to_money
 from services.runtime.transaction import Reader, Tx
-from services.trading.model import DAY_MS, Direction, Portfolio, Stake
+from services.trading.model import DAY_MS, Direction, Mode, Portfolio, Stake
 
 ACTIVE = TradeState.TRADE_STATE_ACTIVE
+PENDING = TradeState.TRADE_STATE_PENDING
+_WAITING = (PENDING, TradeState.TRADE_STATE_PARTIALLY_FILLED)
+_UNFILLED = (*_WAITING, TradeState.TRADE_STATE_FAILED, TradeState.TRADE_STATE_CANCELLED)
 
 
 def load_portfolio(db: Reader, user_id: str) -> Portfolio:
@@ -28,15 +31,15 @@ def save_portfolio(tx: Tx, user_id: str, portfolio: Portfolio) -> None:
     tx.execute("INSERT OR REPLACE INTO portfolio VALUES (?, ?, ?)", user_id, balance, realized)
 
 
-def count_trades_today(tx: Tx, user_id: str) -> int:
+def count_trades_today(db: Reader, user_id: str, now_ms: int) -> int:
     """Counts a user's trades of the last 24 hours."""
-    return int(tx.value("SELECT count(*) FROM trade WHERE user_id = ? AND create_ms > ?", user_id, tx.now_ms - DAY_MS))
+    return int(db.value("SELECT count(*) FROM trade WHERE user_id = ? AND create_ms > ?", user_id, now_ms - DAY_MS))
 
 
-def open_stakes(db: Reader, user_id: str) -> Sequence[Stake]:
-    """Returns a user's open trades, as far as their worth goes."""
-    rows = db.all("SELECT * FROM trade WHERE user_id = ? AND state = ? ORDER BY trade_id", user_id, ACTIVE)
-    return [stake_of(row) for row in rows]
+def open_stakes(db: Reader, user_id: str, mode: Mode = Mode.PRACTICE) -> Sequence[Stake]:
+    """Returns a user's open trades in a mode, as far as their worth goes."""
+    sql = "SELECT * FROM trade WHERE user_id = ? AND state = ? AND mode = ? ORDER BY trade_id"
+    return [stake_of(row) for row in db.all(sql, user_id, ACTIVE, mode)]
 
 
 def stake_of(row: Row) -> Stake:
@@ -48,8 +51,18 @@ def stake_of(row: Row) -> Stake:
     )
 
 
-def insert_trade(tx: Tx, *, trade_id: str, user_id: str, stake: Stake, mode: int, fee: Decimal, battle_id: str) -> None:
-    """Adds an open trade."""
+def insert_trade(
+    tx: Tx,
+    *,
+    trade_id: str,
+    user_id: str,
+    stake: Stake,
+    mode: Mode,
+    state: TradeState = ACTIVE,
+    fee: Decimal,
+    battle_id: str,
+) -> None:
+    """Adds a trade: an open one, or one that waits for the exchange."""
     tx.execute(
         "INSERT INTO trade (trade_id, user_id, symbol, direction, mode, state, amount_cents, fee_cents, entry_price,"
         " battle_id, create_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -58,13 +71,14 @@ def insert_trade(tx: Tx, *, trade_id: str, user_id: str, stake: Stake, mode: int
         stake.symbol,
         int(stake.direction),
         mode,
-        ACTIVE,
+        state,
         to_minor(stake.amount),
         to_minor(fee),
         decimal_text(stake.entry_price),
         battle_id,
         tx.now_ms,
     )
+    note_change(tx, trade_id)
 
 
 def complete_trade(tx: Tx, trade_id: str, *, exit_price: Decimal, pnl: Decimal) -> None:
@@ -77,24 +91,74 @@ def complete_trade(tx: Tx, trade_id: str, *, exit_price: Decimal, pnl: Decimal) 
         tx.now_ms,
         trade_id,
     )
+    note_change(tx, trade_id)
+
+
+def set_state(tx: Tx, trade_id: str, state: TradeState) -> None:
+    tx.execute("UPDATE trade SET state = ? WHERE trade_id = ?", state, trade_id)
+    note_change(tx, trade_id)
+
+
+def fill_trade(tx: Tx, trade_id: str, *, amount: Decimal, fee: Decimal, price: Decimal) -> None:
+    """Opens a trade that waited, with what the exchange filled of it."""
+    tx.execute(
+        "UPDATE trade SET amount_cents = ?, fee_cents = ?, entry_price = ? WHERE trade_id = ?",
+        to_minor(amount),
+        to_minor(fee),
+        decimal_text(price),
+        trade_id,
+    )
+    set_state(tx, trade_id, ACTIVE)
+
+
+def note_change(tx: Tx, trade_id: str) -> None:
+    """Gives a trade the next number of a change."""
+    tx.execute(
+        "INSERT INTO trade_change SELECT ?1, (SELECT user_id FROM trade WHERE trade_id = ?1),"
+        " coalesce(max(number), 0) + 1 FROM trade_change WHERE true"
+        " ON CONFLICT (trade_id) DO UPDATE SET number = excluded.number",
+        trade_id,
+    )
+
+
+def last_change(db: Reader) -> int:
+    """Returns the number of the last change of any trade; 0 before the first."""
+    return int(db.value("SELECT coalesce(max(number), 0) FROM trade_change"))
+
+
+def changes_after(db: Reader, user_id: str, number: int, *, limit: int) -> list[tuple[int, Trade]]:
+    """Returns a user's trades that changed after a number, in the order they did."""
+    rows = db.all(
+        "SELECT trade_shown.*, number FROM trade_change JOIN trade_shown USING (trade_id)"
+        " WHERE trade_change.user_id = ? AND number > ? ORDER BY number LIMIT ?",
+        user_id,
+        number,
+        limit,
+    )
+    return [(row["number"], trade_message(row)) for row in rows]
 
 
 def load_trade(db: Reader, user_id: str, trade_id: str) -> Row:
     """Returns a user's trade. Raises `NotFound` if there is none."""
-    row = db.one("SELECT * FROM trade WHERE trade_id = ? AND user_id = ?", trade_id, user_id)
+    row = db.one("SELECT * FROM trade_shown WHERE trade_id = ? AND user_id = ?", trade_id, user_id)
     if row is None:
         raise NotFound(f"there is no trade {trade_id} of this user", reason="TRADE_NOT_FOUND", trade_id=trade_id)
     return row
 
 
-def list_trades(db: Reader, user_id: str, *, before: str | None, limit: int) -> list[Row]:
-    """Returns trades newest first (ids are time-ordered), after the one with the id `before`."""
+def list_trades(
+    db: Reader, user_id: str, *, symbol: str, mode: int, states: Sequence[int], before: str | None, limit: int
+) -> list[Row]:
+    """Returns trades newest first (ids are time-ordered), after the one with the id `before`. Empty filters let all."""
+    chosen = f"AND state IN ({', '.join('?' * len(states))})" if states else ""
     return db.all(
-        "SELECT * FROM trade WHERE user_id = ? AND (? IS NULL OR trade_id < ?) ORDER BY trade_id DESC LIMIT ?",
+        "SELECT * FROM trade_shown WHERE user_id = ?1 AND (?2 IS NULL OR trade_id < ?2) AND ?3 IN ('', symbol)"  # noqa: S608
+        f" AND ?4 IN (0, mode) {chosen} ORDER BY trade_id DESC LIMIT {limit}",
         user_id,
         before,
-        before,
-        limit,
+        symbol,
+        mode,
+        *states,
     )
 
 
@@ -115,10 +179,14 @@ def trade_message(row: Row) -> Trade:
         state=TradeState.Name(row["state"]),
         amount=to_money(from_minor(row["amount_cents"])),
         fee=to_money(from_minor(row["fee_cents"])),
-        entry_price=row["entry_price"],
+        entry_price="" if row["state"] in _UNFILLED else row["entry_price"],
         exit_price=row["exit_price"] or "",
         battle_id=row["battle_id"],
     )
+    if row["filled_cents"] is not None:
+        trade.failure_reason = row["failure_reason"]
+        if row["state"] in _WAITING:
+            trade.filled_amount.CopyFrom(to_money(from_minor(row["filled_cents"])))
     if row["pnl_cents"] is not None:
         trade.pnl.CopyFrom(to_money(from_minor(row["pnl_cents"])))
         trade.close_time.FromMilliseconds(row["close_ms"])

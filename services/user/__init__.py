@@ -19,7 +19,7 @@ def build(mesh: Mesh, *, clock: Clock = wall_clock, passwords: Passwords | None 
     """Makes the domain with its real adapters. Cheaper `passwords` are for tests."""
     store = open_store(mesh.database("user"), clock=clock)
     keys = SigningKeys(store)
-    api = UserApi(store, passwords or Passwords(), TokenIssuer(keys, clock=clock))
+    api = UserApi(store, passwords or Passwords(), TokenIssuer(keys))
     return Domain(
         store=store,
         apis={"astra.user.v1.UserService": api},

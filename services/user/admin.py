@@ -78,7 +78,7 @@ async def make_admin(
         if granted:
             record_profile(tx, user_id, "roles")
         made = MadeAdmin(user_id=user_id, registered=account is None, granted=granted)
-        _audit(tx, who, "make_admin", f"user_id={user_id} registered={made.registered} granted={made.granted}")
+        sql.add_audit(tx, who, "make_admin", f"user_id={user_id} registered={made.registered} granted={made.granted}")
         return made
 
     made = await store.write(work)
@@ -102,16 +102,12 @@ async def rotate_user_keys(store: Store, *, os_user: str | None = None) -> str:
 
     def work(tx: Tx) -> str:
         kid = signing_keys.rotate(tx, pem)
-        _audit(tx, who, "rotate_user_keys", f"kid={kid}")
+        sql.add_audit(tx, who, "rotate_user_keys", f"kid={kid}")
         return kid
 
     kid = await store.write(work)
     log.warning("user.keys_rotated", os_user=who, kid=kid)
     return kid
-
-
-def _audit(tx: Tx, os_user: str, action: str, detail: str) -> None:
-    tx.execute("INSERT INTO admin_audit VALUES (?, ?, ?, ?, ?)", tx.new_id(), tx.now_ms, os_user, action, detail)
 
 
 def _os_user() -> str:

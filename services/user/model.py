@@ -12,6 +12,7 @@ USERNAME = re.compile(r"(?=.{3,30}\Z)[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 PASSWORD_MIN, PASSWORD_MAX = 8, 256
 """Characters of a password."""
 DISPLAY_NAME_MAX = 60
+BIO_MAX = 300
 EMAIL_MAX = 254
 """Characters of an address (RFC 5321, 4.5.3.1.3: a path of 256 with its brackets)."""
 
@@ -47,6 +48,25 @@ class UserState(IntEnum):
 
     ACTIVE = 1
     SUSPENDED = 2
+
+
+class AccountChange(IntEnum):
+    """As `astra.user.v1.AccountChange`."""
+
+    SUSPENDED = 1
+    REACTIVATED = 2
+    PASSWORD_CHANGED = 3
+
+
+class NotificationKind(IntEnum):
+    """As `astra.user.v1.NotificationKind`."""
+
+    TRADING = 1
+    PROGRESS = 2
+    SOCIAL = 3
+    PAYMENT = 4
+    NFT = 5
+    ACCOUNT = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +128,34 @@ def check_display_name(name: str) -> str:
     if _SOME_EMAIL.search(shown):
         raise InvalidArgument("display_name is shown to all; leave the e-mail address out", field="display_name")
     return shown
+
+
+def check_bio(bio: str) -> str:
+    """Returns the text without surrounding spaces. Raises `InvalidArgument` unless others can be shown it."""
+    shown = unicodedata.normalize("NFC", bio).strip()
+    if len(shown) > BIO_MAX or _UNFIT.search(shown):
+        raise InvalidArgument(f"bio must be one line of at most {BIO_MAX} characters", field="user.bio")
+    return shown
+
+
+def check_new_password(password: str, *, current: str, names: Iterable[str]) -> None:
+    """Raises `InvalidArgument` unless it may follow the current one; `names` are what others know of the user."""
+    new = password_text(password)
+    if not PASSWORD_MIN <= len(new) <= PASSWORD_MAX:
+        raise InvalidArgument(f"new_password must have {PASSWORD_MIN}–{PASSWORD_MAX} characters", field="new_password")
+    if new == password_text(current) or new.casefold() in {name.casefold() for name in names}:
+        raise InvalidArgument(
+            "new_password must differ from the current one, username, e-mail address and display name",
+            field="new_password",
+        )
+
+
+def next_not_before_ms(now_ms: int, last_ms: int) -> int:
+    """Returns the moment before which tokens are refused: the next full second, since token times are in seconds.
+
+    It is later than the last one, so that it also tells what was issued between the two.
+    """
+    return max((now_ms // 1000 + 1) * 1000, last_ms + 1000)
 
 
 def password_text(password: str) -> str:

@@ -1,13 +1,16 @@
-"""What users' profiles take from events: titles, influence, ratings."""
+"""What users' profiles take from events: titles, influence, ratings; and what users are told of events."""
 
 from astra.gamification.v1.events_pb2 import LevelUp
 from astra.social.v1.events_pb2 import SocialInteraction, SocialRatingChanged
-from astra.user.v1.events_pb2 import ProfileUpdated
+from astra.user.v1.events_pb2 import AccountStatusChanged, ProfileUpdated
+from google.protobuf.message import Message
 
 from bridge.groups import Group
 from services.runtime.transaction import Tx
+from services.user import notifications
 from services.user import store as sql
 from services.user.model import title_of
+from services.user.notices import notices_of
 
 
 def award_title(tx: Tx, event: LevelUp) -> None:
@@ -32,6 +35,15 @@ def keep_social_rating(tx: Tx, event: SocialRatingChanged) -> None:
     delivery = tx.context.delivery
     assert delivery is not None  # noqa: S101 - reactions have one
     sql.keep_rating(tx, event.user_id, event.new_rating, ordinal=delivery.ordinal)
+
+
+def notify(tx: Tx, event: Message) -> None:
+    """Tells the users whom an event concerns."""
+    delivery = tx.context.delivery
+    assert delivery is not None  # noqa: S101 - reactions have one
+    envelope = delivery.envelope
+    for notice in notices_of(event, lambda user_id: sql.load_profile(tx, user_id).display_name):
+        notifications.add(tx, notice, event_type=envelope.type, subject=envelope.subject)
 
 
 def record_profile(tx: Tx, user_id: str, *changed_fields: str, cause: str | None = None) -> None:
@@ -59,4 +71,5 @@ GROUPS = (
             SocialRatingChanged: keep_social_rating,
         },
     ),
+    Group(name="notification_senders", consumers=3, reactions={"*": notify, AccountStatusChanged: notify}),
 )

@@ -17,8 +17,12 @@ class Account:
 
     user_id: str
     password_hash: str = field(repr=False)
+    names: Sequence[str] = field(repr=False)
+    """Username, e-mail address if any, and display name."""
     state: UserState
     roles: Sequence[Role]
+    not_before_ms: int
+    """Tokens issued before it are refused; it moves whenever the user's access is ended. 0 if it never was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +68,59 @@ def add_role(tx: Tx, user_id: str, role: Role) -> bool:
 
 def find_account(db: Reader, username: str) -> Account | None:
     """Returns the account with a username in any case."""
-    row = db.one("SELECT user_id, password_hash, state FROM account WHERE username_key = ?", name_key(username))
-    if row is None:
-        return None
-    return Account(
-        user_id=row["user_id"],
-        password_hash=row["password_hash"],
-        state=UserState(row["state"]),
-        roles=_roles(db, row["user_id"]),
-    )
+    row = db.one("SELECT * FROM account WHERE username_key = ?", name_key(username))
+    return None if row is None else _account(db, row)
+
+
+def load_account(db: Reader, user_id: str) -> Account:
+    """Returns the account of a user. Raises `NotFound`."""
+    return _account(db, _row(db, user_id))
+
+
+def state_of(db: Reader, user_id: str) -> UserState:
+    """Returns a user's state. Raises `NotFound`."""
+    return UserState(_row(db, user_id)["state"])
+
+
+def set_state(tx: Tx, user_id: str, state: UserState) -> None:
+    tx.execute("UPDATE account SET state = ? WHERE user_id = ?", state, user_id)
+
+
+def tier_of(db: Reader, user_id: str) -> VerificationTier:
+    """Returns how far a user is verified. Raises `NotFound`."""
+    return VerificationTier(_row(db, user_id)["verification_tier"])
+
+
+def set_tier(tx: Tx, user_id: str, tier: VerificationTier) -> None:
+    tx.execute("UPDATE account SET verification_tier = ? WHERE user_id = ?", tier, user_id)
+
+
+def not_before_ms(db: Reader, user_id: str) -> int:
+    """Returns the moment before which a user's tokens are refused; 0 if all are good."""
+    return int(db.value("SELECT not_before_ms FROM account_access WHERE user_id = ?", user_id) or 0)
+
+
+def set_not_before(tx: Tx, user_id: str, moment_ms: int) -> None:
+    tx.execute("INSERT OR REPLACE INTO account_access VALUES (?, ?)", user_id, moment_ms)
+
+
+def add_audit(tx: Tx, who: str, action: str, detail: str) -> None:
+    """Notes what was done to users, and by whom: a user of the machine, or `user:<id>` for an admin's call."""
+    tx.execute("INSERT INTO admin_audit VALUES (?, ?, ?, ?, ?)", tx.new_id(), tx.now_ms, who, action, detail)
+
+
+def set_display_name(tx: Tx, user_id: str, display_name: str) -> bool:
+    """Sets what others see. Returns False if it is that already."""
+    sql = "UPDATE account SET display_name = ? WHERE user_id = ? AND display_name <> ?"
+    return tx.execute(sql, display_name, user_id, display_name).rowcount == 1
+
+
+def set_bio(tx: Tx, user_id: str, bio: str) -> bool:
+    """Sets what a user tells of itself. Returns False if it is that already."""
+    if bio == (tx.value("SELECT bio FROM account_bio WHERE user_id = ?", user_id) or ""):
+        return False
+    tx.execute("INSERT OR REPLACE INTO account_bio VALUES (?, ?)", user_id, bio)
+    return True
 
 
 def replace_hash(tx: Tx, user_id: str, *, old: str, new: str) -> None:
@@ -82,10 +130,10 @@ def replace_hash(tx: Tx, user_id: str, *, old: str, new: str) -> None:
 
 def load_user(db: Reader, user_id: str) -> pb.User:
     """Returns a user with its profile, as the user itself may see it. Raises `NotFound` if nobody has this id."""
-    row = db.one("SELECT * FROM account WHERE user_id = ?", user_id)
-    if row is None:
-        raise NotFound(f"there is no user {user_id}", reason="USER_NOT_FOUND", user_id=user_id)
-    return _user_message(row, _roles(db, user_id), load_profile(db, user_id))
+    row = _row(db, user_id)
+    user = _user_message(row, _roles(db, user_id), load_profile(db, user_id))
+    user.bio = db.value("SELECT bio FROM account_bio WHERE user_id = ?", user_id) or ""
+    return user
 
 
 def load_profile(db: Reader, user_id: str) -> Profile:
@@ -128,6 +176,24 @@ def keep_rating(tx: Tx, user_id: str, rating: str, *, ordinal: int) -> None:
         user_id,
         rating,
         ordinal,
+    )
+
+
+def _row(db: Reader, user_id: str) -> Row:
+    row = db.one("SELECT * FROM account WHERE user_id = ?", user_id)
+    if row is None:
+        raise NotFound(f"there is no user {user_id}", reason="USER_NOT_FOUND", user_id=user_id)
+    return row
+
+
+def _account(db: Reader, row: Row) -> Account:
+    return Account(
+        user_id=row["user_id"],
+        password_hash=row["password_hash"],
+        names=[name for name in (row["username"], row["email"], row["display_name"]) if name],
+        state=UserState(row["state"]),
+        roles=_roles(db, row["user_id"]),
+        not_before_ms=not_before_ms(db, row["user_id"]),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import jwt
 
-from services.runtime.clock import Clock, Ids, uuid7
+from services.runtime.clock import Ids, uuid7
 from services.user.model import Role, token_roles
 from services.user.signing_keys import TOKEN_MS, SigningKeys
 
@@ -23,16 +23,15 @@ class AccessToken:
 class TokenIssuer:
     """Mints access tokens (RFC 7519), ES256."""
 
-    def __init__(self, keys: SigningKeys, *, clock: Clock, ids: Ids = uuid7) -> None:
+    def __init__(self, keys: SigningKeys, *, ids: Ids = uuid7) -> None:
         self._keys = keys
-        self._clock = clock
         self._ids = ids
 
-    async def issue(self, user_id: str, roles: Iterable[Role]) -> AccessToken:
-        """Returns a token that says who and which roles."""
+    async def issue(self, user_id: str, roles: Iterable[Role], *, issue_ms: int, session_expire_ms: int) -> AccessToken:
+        """Returns a token that says who, since when and which roles; it ends with the session at the latest."""
         key = await self._keys.signing()
-        issued = self._clock() // 1000
-        expires = issued + TOKEN_MS // 1000
+        issued = issue_ms // 1000
+        expires = min(issued + TOKEN_MS // 1000, session_expire_ms // 1000)
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,

@@ -65,6 +65,7 @@ async def test_it_lists_every_service_through_one_listener(running: LocalMesh) -
 
 async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]:
     """Returns a request that succeeds for every public rpc, by its name."""
+    other = await stage.rest.register(f"o{uuid.uuid4().hex[:12]}")
     me, trades = {"userId": user.user_id}, f"/v1/users/{user.user_id}/trades"
     trade = {**me, "symbol": "STRK", "amount": USD, "direction": "DIRECTION_LONG"}
     large = {"symbol": "STRK", "direction": "DIRECTION_LONG", "amount": LARGE}
@@ -81,6 +82,8 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "CloseTrade": open_trade,
         "ListTrades": me,
         "GetPortfolio": me,
+        "AssessRisk": {**me, "symbol": "STRK", "amount": USD},
+        "GetPerformance": me,
         "GrantPracticeFunds": {**me, "amount": USD},
         "ListMarkets": {},
         "GetQuote": {"symbol": "BTC"},
@@ -119,6 +122,13 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "RegisterUser": {"username": name, "email": f"{name}@example.com", "password": PASSWORD},
         "Login": {"username": name, "password": PASSWORD},
         "GetUser": me,
+        "UpdateProfile": {**me, "user": {"displayName": "Renamed"}, "updateMask": {"paths": ["display_name"]}},
+        "ListNotifications": me,
+        "RefreshSession": {"refreshToken": user.refresh_token},
+        "Logout": {"refreshToken": user.refresh_token},
+        "VerifyUser": {**me, "tier": "VERIFICATION_TIER_IDENTITY"},
+        "SuspendUser": {"userId": other},
+        "ReactivateUser": {"userId": other},
         "TraceCorrelation": {"correlationId": "grpcurl-chain"},
         "ListAuditEntries": {},
         "VerifyAuditTrail": {},
@@ -127,6 +137,8 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "ListDeadLetters": {},
         "ListBusActions": {},
         "ReplayEvents": {"group": "revenue_trackers"},
+        # Last of all: it ends the access that the others need.
+        "ChangePassword": {**me, "currentPassword": PASSWORD, "newPassword": f"{PASSWORD}-2"},
     }
 
 

@@ -20,7 +20,7 @@ EVENTS = {
     "user": "UserRegistered ProfileUpdated AccountStatusChanged",
     "analytics": "",
 }
-TAKES_NO_REQUEST_ID = {"Login"}
+TAKES_NO_REQUEST_ID = {"Login", "RefreshSession", "Logout"}
 """Writes whose reply holds tokens and must not be kept."""
 
 

@@ -33,6 +33,7 @@ class Session:
 
     user_id: str
     token: str
+    refresh_token: str = ""
 
 
 class RestClient:
@@ -58,7 +59,7 @@ class RestClient:
     async def login(self, username: str, password: str = PASSWORD) -> Session:
         """Signs a user in."""
         answer = await self.post("/v1/sessions", {"username": username, "password": password}, with_request_id=False)
-        return Session(user_id=answer["userId"], token=answer["accessToken"])
+        return Session(user_id=answer["userId"], token=answer["accessToken"], refresh_token=answer["refreshToken"])
 
     async def award_xp(self, admin: Session, user_id: str, xp: int, *, correlation_id: str) -> Any:
         """Awards XP; returns the progression."""

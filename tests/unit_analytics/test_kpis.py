@@ -8,12 +8,14 @@ import pytest
 from astra.analytics.v1 import analytics_service_pb2 as pb
 from astra.analytics.v1.kpi_pb2 import KpiKind as KpiKindProto
 from astra.analytics.v1.kpi_pb2 import KpiStatus as KpiStatusProto
-from astra.financial.v1.events_pb2 import RevenueRecorded
-from astra.gamification.v1.events_pb2 import LeaderboardUpdated
-from astra.social.v1.events_pb2 import SocialInteraction
+from astra.financial.v1.events_pb2 import PaymentCompleted, RevenueRecorded
+from astra.gamification.v1.events_pb2 import LeaderboardUpdated, StreakUpdated, XpGained
+from astra.nft.v1.events_pb2 import NftListed, NftSold, RewardDistributed
+from astra.social.v1.events_pb2 import SocialInteraction, SocialRatingChanged
 from astra.trading.v1.events_pb2 import PositionUpdated, TradeExecuted
 from astra.type.v1.money_pb2 import Money
-from astra.user.v1.events_pb2 import UserRegistered
+from astra.user.v1.events_pb2 import AccountStatusChanged, ProfileUpdated, UserRegistered
+from google.protobuf.message import Message
 
 from services.analytics.model import DAY_MS, TARGETS, Counter, KpiKind, KpiStatus, kpi_values, status_of
 from services.analytics.store import RETENTION_MS, SECONDS_KEPT
@@ -185,3 +187,32 @@ async def test_only_an_admin_sees_kpis(watch: Watch) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await watch.stub.GetKpis(pb.GetKpisRequest(), metadata=as_user("alice"))
     assert reason_of(caught.value) == "ROLE_REQUIRED"
+
+
+@pytest.mark.parametrize(
+    ("event", "who"),
+    [
+        (trade("alice"), "alice"),
+        (UserRegistered(user_id="carol"), "carol"),
+        (interaction("LIKE", "bob"), "bob"),
+        (StreakUpdated(user_id="alice", days=1), "alice"),
+        (NftListed(seller_user_id="alice"), "alice"),
+        (NftSold(seller_user_id="alice", buyer_user_id="bob"), "bob"),
+        (PaymentCompleted(user_id="alice", purpose="deposit"), "alice"),
+        (PaymentCompleted(user_id="alice", purpose="subscription"), ""),
+        (ProfileUpdated(user_id="alice", changed_fields=["bio"]), "alice"),
+        (ProfileUpdated(user_id="alice", changed_fields=["title"]), ""),
+        (RewardDistributed(user_id="alice"), ""),
+        (XpGained(user_id="alice", xp=3), ""),
+        (SocialRatingChanged(user_id="alice"), ""),
+        (AccountStatusChanged(user_id="alice"), ""),
+        (revenue("LIVE", "1.00"), ""),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+async def test_active_is_who_does_something_and_not_to_whom_something_is_done(
+    watch: Watch, event: Message, who: str
+) -> None:
+    await watch.collect(watch.streams.add(event))
+    rows = watch.domain.store.read_now(lambda db: db.all("SELECT user_id FROM active_user"))
+    assert [row["user_id"] for row in rows] == ([who] if who else [])

@@ -21,6 +21,7 @@ from services.runtime.call import authorize
 from services.runtime.context import Caller
 from services.runtime.errors import MeshError
 from services.runtime.reflection import NAMES
+from services.runtime.revocations import Revocations
 from services.runtime.server import handlers_of
 from tests.serving import Metadata, as_service, as_user, reason_of, serving
 
@@ -189,7 +190,7 @@ async def test_reflection_lists_every_public_service_in_both_versions(channel: g
 
 def test_an_rpc_without_a_method_fails_at_start() -> None:
     with pytest.raises(TypeError, match=r"does not serve /astra\.trading"):
-        handlers_of("astra.trading.v1.TradingService", object())
+        handlers_of("astra.trading.v1.TradingService", object(), Revocations())
 
 
 async def test_a_service_token_is_no_user(channel: grpc.aio.Channel) -> None:

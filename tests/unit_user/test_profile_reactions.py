@@ -20,7 +20,7 @@ from services.user.reactions import GROUPS
 from tests.serving import as_user
 from tests.unit_user.users import START_MS, count, envelopes, registering
 
-(GROUP,) = GROUPS
+(GROUP,) = [group for group in GROUPS if group.name == "user_profile_updaters"]
 READ = routes(GROUP, "user")
 
 

@@ -9,7 +9,7 @@ from astra.user.v1 import user_pb2, user_service_pb2
 from astra.user.v1.events_pb2 import UserRegistered
 
 from services.domain import Domain
-from tests.serving import as_service, as_user, reason_of
+from tests.serving import as_user, reason_of
 from tests.unit_user.users import PASSWORD, START_MS, count, envelopes, registering, signing_in
 
 
@@ -135,7 +135,6 @@ async def test_user_is_shown_to_itself_and_to_admins_alone(stub: Any) -> None:
     for metadata, code in (
         (as_user("eve"), grpc.StatusCode.PERMISSION_DENIED),
         (as_user("eve", "moderator"), grpc.StatusCode.PERMISSION_DENIED),
-        (as_service("social"), grpc.StatusCode.PERMISSION_DENIED),
         ((), grpc.StatusCode.UNAUTHENTICATED),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:

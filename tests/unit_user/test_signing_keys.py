@@ -124,7 +124,7 @@ async def test_processes_that_start_at_once_make_one_key(mesh: Mesh) -> None:
 
 async def test_rotation_leaves_no_moment_in_which_a_token_is_not_good(domain: Domain, clock: HandClock) -> None:
     keys = SigningKeys(domain.store)
-    issuer = TokenIssuer(keys, clock=clock)
+    issuer = TokenIssuer(keys)
     first = (await keys.signing()).kid
     step_ms = CACHE_SECONDS * 1000 // 2
     shown = [await keys.public()] * 2
@@ -133,7 +133,7 @@ async def test_rotation_leaves_no_moment_in_which_a_token_is_not_good(domain: Do
     assert [key["kid"] for key in (await keys.public())["keys"]] == [first, second]
     tokens, signers = [], []
     while clock.ms < end_ms:
-        tokens.append(await issuer.issue("ann", []))
+        tokens.append(await issuer.issue("ann", [], issue_ms=clock.ms, session_expire_ms=clock.ms + 10**9))
         signers.append(jwt.get_unverified_header(tokens[-1].jwt)["kid"])
         assert verifies(tokens[-1].jwt, shown[-2]), "a cache as old as it may be knows the signer"
         shown.append(await keys.public())
@@ -149,14 +149,14 @@ async def test_rotation_leaves_no_moment_in_which_a_token_is_not_good(domain: Do
 
 async def test_second_rotation_in_a_row_keeps_what_the_others_signed(domain: Domain, clock: HandClock) -> None:
     keys = SigningKeys(domain.store)
-    issuer = TokenIssuer(keys, clock=clock)
-    tokens = [(await issuer.issue("ann", [])).jwt]
+    issuer = TokenIssuer(keys)
+    tokens = [(await issuer.issue("ann", [], issue_ms=clock.ms, session_expire_ms=clock.ms + 10**9)).jwt]
     for _ in range(2):
         await rotate_user_keys(domain.store, os_user="op")
         clock.ms += 3_000
-        tokens.append((await issuer.issue("ann", [])).jwt)
+        tokens.append((await issuer.issue("ann", [], issue_ms=clock.ms, session_expire_ms=clock.ms + 10**9)).jwt)
     clock.ms += PUBLISH_MS
-    tokens.append((await issuer.issue("ann", [])).jwt)
+    tokens.append((await issuer.issue("ann", [], issue_ms=clock.ms, session_expire_ms=clock.ms + 10**9)).jwt)
     jwks = await keys.public()
     assert all(verifies(token, jwks) for token in tokens)
     assert jwt.get_unverified_header(tokens[-1])["kid"] == jwks["keys"][-1]["kid"]
