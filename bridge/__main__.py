@@ -20,10 +20,13 @@ def main() -> None:
 @app.command()
 def serve(
     address: Annotated[str | None, typer.Option(help="host:port of the health checks; else the mesh's own.")] = None,
+    insist: Annotated[
+        bool, typer.Option("--insist", help="Take a Redis that evicts or does not persist; for development.")
+    ] = False,
 ) -> None:
-    """Publishes until SIGTERM."""
+    """Publishes until SIGTERM. Refuses a Redis that may lose streams by itself."""
     configure_logs()
-    uvloop.run(process.serve(Mesh.load(), address=address))
+    uvloop.run(process.serve(Mesh.load(), address=address, insist=insist))
 
 
 if __name__ == "__main__":
