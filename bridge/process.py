@@ -12,11 +12,14 @@ from redis.exceptions import RedisError
 
 from bridge.backoff import Backoff
 from bridge.guards import Gate, UnsafeRedis, refusals
+from bridge.outbox_client import OutboxClient
 from bridge.publisher import Publisher
 from bridge.settling import pause
 from bridge.tail import TailClient
+from bridge.trimming import Trimmer
 from services import contracts
 from services.mesh import SERVICES, Mesh
+from services.runtime.clock import wall_clock
 from services.runtime.credentials import ServiceToken
 from services.runtime.redis_client import connect
 from services.runtime.server import Server
@@ -39,6 +42,8 @@ class Bridge:
     """Whether a Redis is taken that may lose streams by itself."""
     tails: Sequence[TailClient]
     publishers: Sequence[Publisher]
+    trimmer: Trimmer
+    outboxes: OutboxClient
     server: Server
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -53,6 +58,7 @@ class Bridge:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(publisher.run(), name=publisher.service) for publisher in self.publishers]
                 running.append(tasks.create_task(self.gate.run(self.redis), name="gate"))
+                running.append(tasks.create_task(self.trimmer.run(), name="trimmer"))
                 running.append(tasks.create_task(self._watch_readiness(ready), name="readiness"))
                 await stop.wait()
                 await self.server.stop()
@@ -65,6 +71,7 @@ class Bridge:
         await self.server.stop()
         for tail in self.tails:
             await tail.close()
+        await self.outboxes.close()
         await self.redis.aclose()
 
     async def _check_redis(self, stop: asyncio.Event) -> bool:
@@ -115,8 +122,18 @@ def build(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> Br
         publishers.append(
             Publisher(service.name, streams=streams, tail=tails[-1], redis=redis, backoff=backoff, gate=gate)
         )
-    server = Server(address or mesh.addresses["bridge"], {})
-    return Bridge(redis=redis, gate=gate, insist=insist, tails=tails, publishers=publishers, server=server)
+    outboxes = OutboxClient(mesh.addresses["envoy-internal"], token.bearer)
+    trimmer = Trimmer(redis, list(contracts.events()), outboxes=outboxes, gate=gate, clock=wall_clock)
+    return Bridge(
+        redis=redis,
+        gate=gate,
+        insist=insist,
+        tails=tails,
+        publishers=publishers,
+        trimmer=trimmer,
+        outboxes=outboxes,
+        server=Server(address or mesh.addresses["bridge"], {}),
+    )
 
 
 async def serve(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> None:
