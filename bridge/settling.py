@@ -25,7 +25,7 @@ log = structlog.get_logger()
 class Settings:
     """How a consumer works."""
 
-    workers: int = 128
+    workers: int = 512
     """Entries in hand at once, at least one for each stream; the more, the more share a commit."""
     block_ms: int = 1_000
     """How long a read waits for entries; also how long a stop waits for the read."""

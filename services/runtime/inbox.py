@@ -120,6 +120,16 @@ def done_below(db: Reader, group: str, stream: str) -> int:
 
 def _note(tx: Tx, group: str, stream: str, ordinal: int) -> bool:
     """Notes an ordinal as done. Returns False if it is already."""
+    # The next one in order, with nothing done above it, is the most frequent case by far: one statement.
+    moved = tx.execute(
+        "UPDATE inbox_watermark SET done_below = ?3 + 1 WHERE consumer_group = ?1 AND stream = ?2 AND done_below = ?3"
+        " AND NOT EXISTS (SELECT 1 FROM inbox_event WHERE consumer_group = ?1 AND stream = ?2 AND ordinal > ?3)",
+        group,
+        stream,
+        ordinal,
+    )
+    if moved.rowcount:
+        return True
     below = done_below(tx, group, stream)
     if ordinal < below:
         return False
