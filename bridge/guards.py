@@ -10,6 +10,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from bridge import metrics
+
 SLOW_AT = 0.8
 PAUSE_AT = 0.9
 """Parts of `maxmemory` from which appends slow down, and from which they wait."""
@@ -111,6 +113,7 @@ class Gate:
         if not self.reason:
             log.error("bridge.paused", reason=reason, full=round(self.full, 3))
         self.reason = reason
+        metrics.PAUSED.set(1)
         self._open.clear()
 
     async def run(self, redis: Redis) -> None:
@@ -124,6 +127,7 @@ class Gate:
         """Looks once, and opens or closes."""
         state = await read_state(redis)
         self.full = state.full
+        metrics.FULL.set(state.full)
         reason = ""
         server = (state.run_id, state.replication_id)
         if server != self._server or self.reason.startswith("unsafe"):
@@ -140,4 +144,5 @@ class Gate:
         elif self.reason:
             log.warning("bridge.goes_on", after=self.reason, full=round(state.full, 3))
             self.reason = ""
+            metrics.PAUSED.set(0)
             self._open.set()

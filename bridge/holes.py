@@ -14,6 +14,7 @@ from astra.event.v1.outbox_service_pb2 import Entry as OutboxEntry
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from bridge import metrics
 from bridge.append import EMPTY
 from bridge.backoff import Backoff, Random
 from bridge.entries import Entry, decode, is_transient
@@ -120,6 +121,7 @@ class Holes:
         """Passes over what is purged from the outbox too: it exists nowhere any more."""
         lost = await self._store.write(lambda tx: inbox.skip_below(tx, self._group, stream, ordinal))
         if lost:
+            metrics.SKIPPED.labels(self._group, stream).inc(lost)
             log.error("group.history_lost", group=self._group, stream=stream, events=lost, below=ordinal)
 
     async def _apply(self, stream: str, entries: Sequence[OutboxEntry]) -> int:
@@ -142,7 +144,9 @@ class Holes:
         route, failures = self._routes[entry.stream], 0
         while True:
             try:
-                return await self._reactor.react(self._group, decode(entry, route.kind), route.reaction)
+                applied = await self._reactor.react(self._group, decode(entry, route.kind), route.reaction)
+                metrics.FILLED.labels(self._group, entry.stream).inc(applied)
+                return applied
             except Exception as error:
                 failures += not is_transient(error)
                 if failures >= self._settings.max_deliveries and await self._bury(entry, error, failures):
@@ -161,5 +165,6 @@ class Holes:
         except (RedisError, OSError, TimeoutError):
             return False
         await self._store.park(self._group, entry.stream, ordinal_of(entry.id))
+        metrics.DEAD.labels(self._group, entry.stream).inc()
         log.error("entry.dead", group=self._group, stream=entry.stream, id=entry.id, exc_info=error)
         return True

@@ -7,9 +7,10 @@ from astra.event.v1.outbox_service_pb2 import Batch
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
+from bridge import metrics
 from bridge.append import EMPTY, Elsewhere, Entry, append
 from bridge.guards import Gate
-from bridge.ids import ordinal_of
+from bridge.ids import ordinal_of, parse
 
 LANE_BATCHES = 2
 """Batches of one stream that wait for its append; then the service is held up, by gRPC's flow control."""
@@ -63,7 +64,9 @@ class Lane:
         if self.last == EMPTY != prev:
             # Asked from the start, the outbox begins later: what was before is purged from it.
             log.error("stream.history_lost", stream=self.stream, lost_through=prev)
+            metrics.LOST.labels(self.stream).inc(ordinal_of(prev))
             prev = EMPTY
+        metrics.PUBLISHED.labels(self.stream).inc(len(entries))
         while True:
             await self._gate.passed()
             try:
@@ -77,6 +80,10 @@ class Lane:
                 raise Moved(self.stream, expected=prev, found=result.last)
             break
         self.last = result.last
+        metrics.APPENDED.labels(self.stream).inc(result.count)
+        latency = metrics.APPEND_SECONDS.labels(self.stream)
+        for entry in entries[len(entries) - result.count :]:
+            latency.observe(metrics.since(parse(entry.id)[0]))
         self._untrimmed += result.count
         if self._untrimmed >= self._margin:
             await self._cut()
@@ -92,4 +99,5 @@ class Lane:
             cut = await trim
         self._untrimmed = 0
         if cut:
+            metrics.CUT.labels(self.stream).inc(cut)
             log.info("stream.cut_to_cap", stream=self.stream, entries=cut, last_ordinal=ordinal_of(self.last))

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from bridge.backoff import Backoff
 from bridge.guards import Gate, UnsafeRedis, refusals
+from bridge.lag import run_lags
 from bridge.outbox_client import OutboxClient
 from bridge.publisher import Publisher
 from bridge.settling import pause
@@ -59,6 +60,8 @@ class Bridge:
                 running = [tasks.create_task(publisher.run(), name=publisher.service) for publisher in self.publishers]
                 running.append(tasks.create_task(self.gate.run(self.redis), name="gate"))
                 running.append(tasks.create_task(self.trimmer.run(), name="trimmer"))
+                lags = run_lags(self.redis, list(contracts.events()))
+                running.append(tasks.create_task(lags, name="lags"))
                 running.append(tasks.create_task(self._watch_readiness(ready), name="readiness"))
                 await stop.wait()
                 await self.server.stop()

@@ -12,6 +12,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from bridge import metrics
 from bridge.backoff import Backoff
 from bridge.guards import Gate
 from bridge.lane import STREAM_CAP, Lane, Moved
@@ -45,6 +46,8 @@ class Publisher:
         self._gate = gate
         self._cap = cap
         self._ends = Ends(redis)
+        for stream in streams:
+            metrics.STOPPED.labels(stream).set(0)
         self._outage = ""
 
     async def run(self) -> None:
@@ -106,6 +109,7 @@ class Publisher:
     def _stop(self, stream: str, reason: str) -> None:
         """Leaves a stream alone. Nothing is written to it, so nothing gets worse; the outbox keeps its events."""
         self.stopped[stream] = reason
+        metrics.STOPPED.labels(stream).set(1)
         log.error(
             "stream.stopped",
             stream=stream,

@@ -10,10 +10,11 @@ from typing import Protocol
 import structlog
 from redis.exceptions import RedisError
 
+from bridge import metrics
 from bridge.backoff import Backoff, Random
 from bridge.entries import Entry, decode, is_transient
 from bridge.groups import Reaction, Route
-from bridge.ids import ordinal_of
+from bridge.ids import ordinal_of, parse
 from bridge.membership import Membership
 from services.runtime.delivery import Delivery
 from services.runtime.errors import Unavailable
@@ -98,11 +99,15 @@ class Settler:
         backoff = Backoff(self._settings.retry_first_seconds, self._settings.retry_cap_seconds, self._chance)
         while True:
             error = await self._attempt(entry)
+            labels = (self._membership.group, entry.stream)
             if error is None:
+                metrics.CONSUMED.labels(*labels).inc()
+                metrics.EFFECT_SECONDS.labels(*labels).observe(metrics.since(parse(entry.id)[0]))
                 return Outcome.DONE
             transient = is_transient(error)
             if not transient and entry.deliveries >= self._settings.max_deliveries:
                 return await self._bury(entry, error)
+            metrics.RETRIED.labels(*labels).inc()
             self._log(entry).warning("entry.failed", transient=transient, error=repr(error))
             await pause(self._stop, backoff.next_seconds())
             if self._stop.is_set():
@@ -130,6 +135,7 @@ class Settler:
         except (RedisError, OSError, Unavailable) as refusal:
             self._log(entry).error("entry.dead_letter_refused", refusal=repr(refusal), exc_info=error)
             return Outcome.LEFT
+        metrics.DEAD.labels(self._membership.group, entry.stream).inc()
         self._log(entry).error("entry.dead", exc_info=error)
         return Outcome.DEAD
 

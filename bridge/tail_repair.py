@@ -14,6 +14,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from bridge import metrics
 from bridge.append import EMPTY
 from bridge.ids import ordinal_of, parse
 from bridge.lane import REDIS_TIMEOUT_SECONDS, Lane, Moved
@@ -103,6 +104,7 @@ class Ends:
             sent_again=ordinal_of(before) - ordinal_of(last),
             groups_recreated=gone,
         )
+        metrics.REPAIRED.labels(stream).inc(ordinal_of(before) - ordinal_of(last))
         for group in gone:
             # From the first entry on: the inbox of each group knows what it has done.
             try:

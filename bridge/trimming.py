@@ -11,6 +11,7 @@ from astra.event.v1.outbox_service_pb2 import PurgeResponse
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from bridge import metrics
 from bridge.append import EMPTY
 from bridge.guards import SLOW_AT, Gate
 from bridge.ids import Id, parse
@@ -94,6 +95,7 @@ class Trimmer:
             pipe.xtrim(stream, minid=f"{max(0, ms)}-{ordinal}", approximate=True)
         async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
             trimmed = sum(count for count in await pipe.execute(raise_on_error=False) if isinstance(count, int))
+        metrics.TRIMMED.inc(trimmed)
         if trimmed:
             log.debug("streams.trimmed", entries=trimmed)
         return trimmed
@@ -107,6 +109,7 @@ class Trimmer:
             below = finished.below[1]
             while purged := (await self._outboxes.purge(stream, anchor=finished.anchor, finished_below=below)).purged:
                 gone += purged
+        metrics.PURGED.inc(gone)
         if gone:
             log.info("outboxes.purged", rows=gone)
         return gone
