@@ -1,4 +1,4 @@
-"""The bridge's command line."""
+"""The bridge's command line: the bridge itself, and the operator's commands."""
 
 import asyncio
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 import uvloop
 
 from bridge import process, reconciling
+from bridge.commands import actions, dead_letters, replay, status, tail, trace
 from services.mesh import Mesh
 from services.runtime.logs import configure_logs
 
@@ -15,7 +16,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 @app.callback()
 def main() -> None:
-    """Brings the events of every service from its outbox to Redis."""
+    """Brings the events of every service from its outbox to Redis; shows and mends the bus."""
 
 
 @app.command()
@@ -40,6 +41,10 @@ def reconcile(
     """Shows the two histories of a stream that diverged, and reconciles them the way you choose."""
     raise typer.Exit(asyncio.run(reconciling.run(Mesh.load(), stream, take)))
 
+
+for command in (status.status, tail.tail, trace.trace, replay.replay, actions.actions):
+    app.command()(command)
+app.add_typer(dead_letters.app, name="dead-letters")
 
 if __name__ == "__main__":
     app()

@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bridge.backoff import Backoff
+from bridge.bus.api import BusApi
+from bridge.bus.wiring import build_bus
 from bridge.guards import Gate, UnsafeRedis, refusals
 from bridge.lag import run_lags
 from bridge.outbox_client import OutboxClient
@@ -43,6 +45,7 @@ class Bridge:
     """Whether a Redis is taken that may lose streams by itself."""
     tails: Sequence[TailClient]
     publishers: Sequence[Publisher]
+    bus: BusApi
     trimmer: Trimmer
     outboxes: OutboxClient
     server: Server
@@ -52,7 +55,7 @@ class Bridge:
         try:
             ready = await self._is_ready()
             await self.server.start()
-            await self.server.set_serving(ready)
+            await self.server.set_ready(ready)
             log.info("bridge.serving", address=self.server.address, ready=ready)
             if not await self._check_redis(stop):
                 return
@@ -64,6 +67,7 @@ class Bridge:
                 running.append(tasks.create_task(lags, name="lags"))
                 running.append(tasks.create_task(self._watch_readiness(ready), name="readiness"))
                 await stop.wait()
+                self.bus.stop()
                 await self.server.stop()
                 for task in running:
                     task.cancel()
@@ -74,6 +78,7 @@ class Bridge:
         await self.server.stop()
         for tail in self.tails:
             await tail.close()
+        await self.bus.close()
         await self.outboxes.close()
         await self.redis.aclose()
 
@@ -98,7 +103,7 @@ class Bridge:
             if (now := await self._is_ready()) != ready:
                 ready = now
                 log.warning("bridge.readiness", ready=ready)
-                await self.server.set_serving(ready)
+                await self.server.set_ready(ready)
 
     async def _is_ready(self) -> bool:
         """Tells whether Redis answers and no stream has stopped."""
@@ -127,6 +132,7 @@ def build(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> Br
         )
     outboxes = OutboxClient(mesh.addresses["envoy-internal"], token.bearer)
     trimmer = Trimmer(redis, list(contracts.events()), outboxes=outboxes, gate=gate, clock=wall_clock)
+    bus = build_bus(mesh, redis, token.bearer, publishers, outboxes)
     return Bridge(
         redis=redis,
         gate=gate,
@@ -135,7 +141,8 @@ def build(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> Br
         publishers=publishers,
         trimmer=trimmer,
         outboxes=outboxes,
-        server=Server(address or mesh.addresses["bridge"], {}),
+        bus=bus,
+        server=Server(address or mesh.addresses["bridge"], {"astra.bridge.v1.BusService": bus}),
     )
 
 

@@ -41,7 +41,7 @@ def service_cluster(mesh: Mesh, name: str, policy: Policy) -> Node:
         # By default a new host's health is held back for a second, and half the hosts down means asking the dead too.
         "common_lb_config": {"update_merge_window": "0s", "healthy_panic_threshold": {"value": 0}},
         "ignore_health_on_host_removal": True,
-        "health_checks": [health_check(policy)],
+        "health_checks": [health_check(policy, asked_service(name))],
         "outlier_detection": outlier_detection(policy),
         "circuit_breakers": circuit_breakers(policy),
     }
@@ -70,8 +70,18 @@ def jwks_cluster(mesh: Mesh, policy: Policy) -> Node:
     }
 
 
-def health_check(policy: Policy) -> Node:
-    """Returns the gRPC health check, of the server as a whole."""
+def asked_service(name: str) -> str:
+    """Returns whose health counts: the whole server's; of a process beside the services, that of its own rpcs.
+
+    The bridge as a whole is not ready while a stream is stopped, and just then an operator has to reach it.
+    """
+    if name in {service.name for service in SERVICES}:
+        return ""
+    return next(rpc.service for rpc in rpcs().values() if rpc.domain == name)
+
+
+def health_check(policy: Policy, service: str = "") -> Node:
+    """Returns the gRPC health check, of the server as a whole or of one of its services."""
     unhealthy = duration(policy.unhealthy_interval_seconds)
     return {
         "timeout": duration(policy.health_timeout_seconds),
@@ -82,7 +92,7 @@ def health_check(policy: Policy) -> Node:
         "unhealthy_interval": unhealthy,
         "unhealthy_threshold": policy.unhealthy_threshold,
         "healthy_threshold": 1,
-        "grpc_health_check": {},
+        "grpc_health_check": {"service_name": service} if service else {},
     }
 
 

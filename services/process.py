@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from bridge.bus.group_api import GroupApi
 from bridge.group_runner import Past, run_group
 from bridge.outbox_client import OutboxClient
 from services.domain import Domain
@@ -59,7 +60,11 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
         servers = []
         if "serve" in roles:
             for name, domain in domains.items():
-                apis = {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)}
+                apis = {
+                    **domain.apis,
+                    "astra.event.v1.OutboxService": OutboxApi(domain.store),
+                    "astra.event.v1.GroupService": GroupApi(domain.store, domain.groups),
+                }
                 server = Server(mesh.addresses[name], apis)
                 closing.push_async_callback(server.stop)
                 await server.start()

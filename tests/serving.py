@@ -7,6 +7,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from bridge.bus.group_api import GroupApi
 from services.domain import Domain
 from services.runtime.outbox_service import OutboxApi
 from services.runtime.server import Server
@@ -17,7 +18,12 @@ Metadata = tuple[tuple[str, str], ...]
 @asynccontextmanager
 async def served(domain: Domain) -> AsyncIterator[str]:
     """Serves a domain on a free port, yields its address, and stops it and its store."""
-    server = Server("127.0.0.1:0", {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)})
+    apis = {
+        **domain.apis,
+        "astra.event.v1.OutboxService": OutboxApi(domain.store),
+        "astra.event.v1.GroupService": GroupApi(domain.store, domain.groups),
+    }
+    server = Server("127.0.0.1:0", apis)
     await server.start()
     try:
         yield server.address

@@ -118,6 +118,16 @@ def done_below(db: Reader, group: str, stream: str) -> int:
     return int(row["done_below"]) if row else 1
 
 
+def is_applied(db: Reader, group: str, stream: str, ordinal: int) -> bool:
+    """Tells whether a group has applied an event; not so if it gave it up."""
+    place = (group, stream, ordinal)
+    if db.one("SELECT 1 FROM inbox_dead WHERE consumer_group = ? AND stream = ? AND ordinal = ?", *place):
+        return False
+    if ordinal < done_below(db, group, stream):
+        return True
+    return bool(db.one("SELECT 1 FROM inbox_event WHERE consumer_group = ? AND stream = ? AND ordinal = ?", *place))
+
+
 def _note(tx: Tx, group: str, stream: str, ordinal: int) -> bool:
     """Notes an ordinal as done. Returns False if it is already."""
     # The next one in order, with nothing done above it, is the most frequent case by far: one statement.

@@ -65,6 +65,11 @@ class Server:
         for service in self._services:
             await self._health.set(service, status)
 
+    async def set_ready(self, ready: bool) -> None:
+        """Sets what a health check of the whole is told; one of a single service goes on hearing SERVING."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set("", status)
+
     async def stop(self) -> None:
         """Stops in order: NOT_SERVING, no new calls, calls in hand finish, for at most DRAIN_SECONDS."""
         await self.set_serving(False)

@@ -14,6 +14,7 @@ from services import process
 from services.contracts import Rpc, rpcs
 from services.mesh import SERVICES, Mesh
 from tests.serving import Metadata, as_service, as_user, reason_of, serving
+from tests.serving_bus import serving_bus
 
 NAMES = [service.name for service in SERVICES]
 UNARY = [rpc for rpc in rpcs().values() if not rpc.server_streaming]
@@ -53,6 +54,10 @@ CHANGEABLE = {"battle_id", "text", "display_name", "xp", "user_id", "anchor"}
 async def channel(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the service of the test's rpc."""
     rpc: Rpc = request.getfixturevalue("rpc")
+    if rpc.domain == "bridge":
+        async with serving_bus(tmp_path) as channel:
+            yield channel
+        return
     # What every service serves is tried at one of them.
     domain = rpc.domain if rpc.domain in NAMES else "trading"
     async with serving(process.build(domain, Mesh.at(tmp_path, free_ports=True))) as channel:
@@ -156,7 +161,7 @@ async def test_a_repeated_write_returns_the_first_result_and_another_body_is_ref
 
 
 def test_every_write_is_tried_here_or_needs_another_first() -> None:
-    needs_another = {"CloseTrade", "DebitShards", *NEED_A_CLAN}
+    needs_another = {"CloseTrade", "DebitShards", "ApplyEvents", "RetryDeadLetter", "DropDeadLetter", *NEED_A_CLAN}
     takes_no_request_id = {"Login"}
     writes = {rpc.name for rpc in UNARY if not rpc.read_only}
     assert writes == set(WRITES) | needs_another | takes_no_request_id

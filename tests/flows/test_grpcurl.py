@@ -21,6 +21,8 @@ USD = {"currencyCode": "USD", "amount": "100"}
 WATCH_SECONDS = 2
 """How long a stream is watched; that it goes on until then is its success."""
 PUBLIC = {rpc.path: rpc for rpc in rpcs().values() if rpc.public}
+CALLED_ELSEWHERE = {"GetDeadLetter", "RetryDeadLetter", "DropDeadLetter"}
+"""Rpcs that need a dead letter: `test_operator.py` calls them."""
 
 
 async def grpcurl(
@@ -96,6 +98,11 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "ListAuditEntries": {},
         "VerifyAuditTrail": {},
         "GetKpis": {},
+        "GetBusStatus": {},
+        "WatchEvents": {},
+        "ListDeadLetters": {},
+        "ListBusActions": {},
+        "ReplayEvents": {"group": "revenue_trackers"},
     }
 
 
@@ -104,7 +111,7 @@ async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage) -> No
     await stage.rest.register(username)
     user = await stage.rest.login(username)
     requests = await requests_for(stage, user)
-    assert set(requests) == {rpc.name for rpc in PUBLIC.values()}
+    assert set(requests) == {rpc.name for rpc in PUBLIC.values()} - CALLED_ELSEWHERE
     failed: dict[str, str] = {}
     for name, data in requests.items():
         rpc = next(rpc for rpc in PUBLIC.values() if rpc.name == name)

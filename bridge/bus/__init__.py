@@ -1,0 +1,1 @@
+"""The face of the bus for operators, `BusService`, and what each domain serves to it."""
