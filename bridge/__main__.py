@@ -1,11 +1,12 @@
 """The bridge's command line: the bridge itself, and the operator's commands."""
 
+import asyncio
 from typing import Annotated
 
 import typer
 import uvloop
 
-from bridge import process
+from bridge import process, reconciling
 from bridge.commands import actions, dead_letters, replay, status, tail, trace
 from services.mesh import Mesh
 from services.runtime.logs import configure_logs
@@ -21,10 +22,24 @@ def main() -> None:
 @app.command()
 def serve(
     address: Annotated[str | None, typer.Option(help="host:port of the health checks; else the mesh's own.")] = None,
+    insist: Annotated[
+        bool, typer.Option("--insist", help="Take a Redis that evicts or does not persist; for development.")
+    ] = False,
 ) -> None:
-    """Publishes until SIGTERM."""
+    """Publishes until SIGTERM. Refuses a Redis that may lose streams by itself."""
     configure_logs()
-    uvloop.run(process.serve(Mesh.load(), address=address))
+    uvloop.run(process.serve(Mesh.load(), address=address, insist=insist))
+
+
+@app.command()
+def reconcile(
+    stream: Annotated[str, typer.Argument(help="Name of a stream that the bridge calls DIVERGED.")],
+    take: Annotated[
+        str, typer.Option(help="`outbox` or `stream`: whose history stands. Without it, both are shown.")
+    ] = "",
+) -> None:
+    """Shows the two histories of a stream that diverged, and reconciles them the way you choose."""
+    raise typer.Exit(asyncio.run(reconciling.run(Mesh.load(), stream, take)))
 
 
 for command in (status.status, tail.tail, trace.trace, replay.replay, actions.actions):

@@ -1,53 +1,27 @@
-"""Runs a consumer group: reads, reacts, acknowledges, and claims what the dead left behind.
+"""One consumer of a group: reads, reacts, acknowledges, and claims what the dead left behind.
 
 An entry has its effect once: the reaction, its note in the inbox and its new events commit together, and only then is
 the entry acknowledged. So everything here may be killed, and repeated, at any moment.
 """
 
 import asyncio
-import random
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bridge.backoff import Backoff, Random
 from bridge.entries import Entry
-from bridge.groups import Group, routes
 from bridge.membership import Membership
-from bridge.settling import DEFAULTS, Reactor, Settings, Settler, pause
+from bridge.settling import Outcome, Settings, Settler, pause
 
 ALONE_SECONDS = 1.0
 """How long an entry that has often failed has this process for itself."""
 
 log = structlog.get_logger()
-
-
-async def run_group(
-    group: Group,
-    *,
-    store: Reactor,
-    redis: Redis,
-    stop: asyncio.Event,
-    settings: Settings = DEFAULTS,
-    first_slot: int = 0,
-    chance: Random = random.random,
-) -> None:
-    """Runs a group's consumers, `{group}-{slot}`, until the event is set.
-
-    A second process with the same group counts its slots from another `first_slot`.
-    """
-    by_stream = routes(group, store.domain)
-    async with asyncio.TaskGroup() as tasks:
-        for slot in range(first_slot, first_slot + group.consumers):
-            membership = Membership(redis, group.name, f"{group.name}-{slot}", list(by_stream))
-            settler = Settler(membership, by_stream, store, settings, stop, chance)
-            consumer = Consumer(membership, settler, settings, stop, chance, capacity=len(by_stream))
-            tasks.create_task(consumer.run(), name=membership.consumer)
 
 
 class Consumer:
@@ -167,7 +141,7 @@ class Consumer:
 
     async def _work(self, entry: Entry) -> None:
         try:
-            if await self._settler.settle(entry):
+            if await self._settler.settle(entry) is Outcome.DONE:
                 self._done[entry.stream].append(entry.id)
                 self._some_done.set()
         finally:

@@ -26,6 +26,9 @@ class Group:
     its own too. An event that is named takes its own reaction rather than the wildcard's."""
     excluding: frozenset[type[Message]] = field(default=frozenset())
     """Events that no wildcard includes."""
+    ordered: bool = False
+    """Whether events of the same subject are applied in the order of their stream: by one active consumer at a time,
+    over all processes, where one that fails holds up its own subject alone."""
 
 
 @dataclass(frozen=True, slots=True)

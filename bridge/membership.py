@@ -1,7 +1,7 @@
 """One consumer's dealings with Redis: its group on each stream, what it reads, holds and gives back."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -15,6 +15,7 @@ ANSWER_SECONDS = 10.0
 """How long Redis may take, beside the time it is asked to block."""
 
 _DEAD_LETTER = Script("dead_letter.lua")
+_FORGET = Script("forget_consumer.lua")
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -115,20 +116,25 @@ class Membership:
             if isinstance(answer, RedisError):
                 log.warning("group.not_acknowledged", group=self.group, stream=stream, error=str(answer))
 
+    async def forget_silent(self, stream: str, own: Collection[str], idle_ms: int) -> list[str]:
+        """Deletes consumers of the group, other than our own, that have long been silent and hold nothing."""
+        forgotten = []
+        for row in await _in_time(self._redis.xinfo_consumers(stream, self.group)):
+            name = row["name"].decode()
+            if name not in own and not row["pending"] and row["idle"] >= idle_ms:
+                script = _FORGET.run(self._redis, [stream], [self.group, name, str(idle_ms)])
+                if await _in_time(script):
+                    forgotten.append(name)
+        return forgotten
+
     async def bury(self, entry: Entry, error: Exception) -> None:
         """Moves an entry to the dead letters. Raises `RedisError` if Redis refuses; then it stays pending."""
-        fields: dict[str, str | bytes] = {
-            "e": entry.envelope,
-            "id": entry.id,
-            "error": f"{type(error).__name__}: {error}"[:1000],
-            "deliveries": str(entry.deliveries),
-            "consumer": self.consumer,
-        }
+        key, fields = dead_letter(entry, error, group=self.group, consumer=self.consumer, deliveries=entry.deliveries)
         arguments = [part for field in fields.items() for part in field]
         await _in_time(
             _DEAD_LETTER.run(
                 self._redis,
-                [entry.stream, dead_letters_of(entry.stream, self.group)],
+                [entry.stream, key],
                 [self.group, entry.id, *arguments],
             )
         )
@@ -143,6 +149,20 @@ class Membership:
             pipe.execute_command(*command, parse_justid=True)
         answers: list[Any] = await _in_time(pipe.execute(raise_on_error=False))
         return answers
+
+
+def dead_letter(
+    entry: Entry, error: Exception, *, group: str, consumer: str, deliveries: int
+) -> tuple[str, dict[str, str | bytes]]:
+    """Returns the key and the fields of a dead letter."""
+    fields: dict[str, str | bytes] = {
+        "e": entry.envelope,
+        "id": entry.id,
+        "error": f"{type(error).__name__}: {error}"[:1000],
+        "deliveries": str(deliveries),
+        "consumer": consumer,
+    }
+    return dead_letters_of(entry.stream, group), fields
 
 
 async def _in_time(answer: Awaitable[T], seconds: float = ANSWER_SECONDS) -> T:

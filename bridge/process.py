@@ -13,10 +13,16 @@ from redis.exceptions import RedisError
 from bridge.backoff import Backoff
 from bridge.bus.api import BusApi
 from bridge.bus.wiring import build_bus
+from bridge.guards import Gate, UnsafeRedis, refusals
+from bridge.lag import run_lags
+from bridge.outbox_client import OutboxClient
 from bridge.publisher import Publisher
+from bridge.settling import pause
 from bridge.tail import TailClient
+from bridge.trimming import Trimmer
 from services import contracts
 from services.mesh import SERVICES, Mesh
+from services.runtime.clock import wall_clock
 from services.runtime.credentials import ServiceToken
 from services.runtime.redis_client import connect
 from services.runtime.server import Server
@@ -34,9 +40,14 @@ class Bridge:
     """What one bridge process is made of."""
 
     redis: Redis
+    gate: Gate
+    insist: bool
+    """Whether a Redis is taken that may lose streams by itself."""
     tails: Sequence[TailClient]
     publishers: Sequence[Publisher]
     bus: BusApi
+    trimmer: Trimmer
+    outboxes: OutboxClient
     server: Server
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -46,8 +57,14 @@ class Bridge:
             await self.server.start()
             await self.server.set_ready(ready)
             log.info("bridge.serving", address=self.server.address, ready=ready)
+            if not await self._check_redis(stop):
+                return
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(publisher.run(), name=publisher.service) for publisher in self.publishers]
+                running.append(tasks.create_task(self.gate.run(self.redis), name="gate"))
+                running.append(tasks.create_task(self.trimmer.run(), name="trimmer"))
+                lags = run_lags(self.redis, list(contracts.events()))
+                running.append(tasks.create_task(lags, name="lags"))
                 running.append(tasks.create_task(self._watch_readiness(ready), name="readiness"))
                 await stop.wait()
                 self.bus.stop()
@@ -58,10 +75,27 @@ class Bridge:
             await self.close()
 
     async def close(self) -> None:
+        await self.server.stop()
         for tail in self.tails:
             await tail.close()
         await self.bus.close()
+        await self.outboxes.close()
         await self.redis.aclose()
+
+    async def _check_redis(self, stop: asyncio.Event) -> bool:
+        """Waits for Redis. Returns False at the stop. Raises `UnsafeRedis` if it may lose streams by itself."""
+        while not stop.is_set():
+            try:
+                found = await refusals(self.redis)
+            except (RedisError, OSError, TimeoutError):
+                await pause(stop, RETRY_FIRST_SECONDS * 4)
+                continue
+            if found and not self.insist:
+                raise UnsafeRedis("; ".join(found))
+            for reason in found:
+                log.warning("redis.unsafe", reason=reason)
+            return True
+        return False
 
     async def _watch_readiness(self, ready: bool) -> None:
         while True:
@@ -81,8 +115,9 @@ class Bridge:
         return not any(publisher.stopped for publisher in self.publishers)
 
 
-def build(mesh: Mesh, *, address: str | None = None) -> Bridge:
+def build(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> Bridge:
     """Makes the bridge of a mesh, on its address there or on another one."""
+    gate = Gate(insist=insist)
     redis = connect(mesh, "bridge", timeout_seconds=None)
     token = ServiceToken(mesh.keys_dir, "bridge")
     tails, publishers = [], []
@@ -92,19 +127,34 @@ def build(mesh: Mesh, *, address: str | None = None) -> Bridge:
             continue
         tails.append(TailClient(mesh.addresses["envoy-internal"], service.name, token.bearer))
         backoff = Backoff(RETRY_FIRST_SECONDS, RETRY_CAP_SECONDS, random.random)
-        publishers.append(Publisher(service.name, streams=streams, tail=tails[-1], redis=redis, backoff=backoff))
-    bus = build_bus(mesh, redis, token.bearer, publishers)
-    server = Server(address or mesh.addresses["bridge"], {"astra.bridge.v1.BusService": bus})
-    return Bridge(redis=redis, tails=tails, publishers=publishers, bus=bus, server=server)
+        publishers.append(
+            Publisher(service.name, streams=streams, tail=tails[-1], redis=redis, backoff=backoff, gate=gate)
+        )
+    outboxes = OutboxClient(mesh.addresses["envoy-internal"], token.bearer)
+    trimmer = Trimmer(redis, list(contracts.events()), outboxes=outboxes, gate=gate, clock=wall_clock)
+    bus = build_bus(mesh, redis, token.bearer, publishers, outboxes)
+    return Bridge(
+        redis=redis,
+        gate=gate,
+        insist=insist,
+        tails=tails,
+        publishers=publishers,
+        trimmer=trimmer,
+        outboxes=outboxes,
+        bus=bus,
+        server=Server(address or mesh.addresses["bridge"], {"astra.bridge.v1.BusService": bus}),
+    )
 
 
-async def serve(mesh: Mesh, *, address: str | None = None) -> None:
-    """Runs the bridge until SIGTERM or SIGINT. Ends with a message when its address is taken."""
+async def serve(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> None:
+    """Runs the bridge until SIGTERM or SIGINT. Ends with a message when its address is taken or its Redis unsafe."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        await build(mesh, address=address).run(stop)
+        await build(mesh, address=address, insist=insist).run(stop)
+    except UnsafeRedis as error:
+        raise SystemExit(f"the Redis is not safe: {error}; in development, `--insist` takes it as it is") from error
     except OSError as error:
         raise SystemExit(f"{error}; another bridge takes `--address HOST:PORT`") from error
     log.info("bridge.stopped")

@@ -1,6 +1,6 @@
 """Follows the outbox of one service and appends what it records to the streams, each in its order.
 
-Keeps nothing: where a stream goes on is read from the stream itself at every connect.
+Keeps nothing that a restart would need: where a stream goes on is read from the stream itself at every connect.
 """
 
 import asyncio
@@ -9,19 +9,15 @@ from contextlib import aclosing
 
 import grpc
 import structlog
-from astra.event.v1.outbox_service_pb2 import Batch
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from bridge.append import EMPTY, Elsewhere, Entry, append, last_id
+from bridge import metrics
 from bridge.backoff import Backoff
+from bridge.guards import Gate
+from bridge.lane import STREAM_CAP, Lane, Moved
 from bridge.tail import Tail
-
-LANE_BATCHES = 8
-"""Batches of one stream that wait for its append; then the service is held up, by gRPC's flow control."""
-
-REDIS_TIMEOUT_SECONDS = 10.0
-"""How long an answer may take; then the connection is given up and everything asked anew."""
+from bridge.tail_repair import Ends
 
 log = structlog.get_logger()
 
@@ -29,7 +25,17 @@ log = structlog.get_logger()
 class Publisher:
     """Appends one service's events until cancelled, through whatever outages of the service, Envoy or Redis."""
 
-    def __init__(self, service: str, *, streams: Sequence[str], tail: Tail, redis: Redis, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        service: str,
+        *,
+        streams: Sequence[str],
+        tail: Tail,
+        redis: Redis,
+        backoff: Backoff,
+        gate: Gate,
+        cap: int = STREAM_CAP,
+    ) -> None:
         self.service = service
         self.stopped: dict[str, str] = {}
         """Streams that are left alone until somebody looks, with the reason; all others go on."""
@@ -37,6 +43,11 @@ class Publisher:
         self._tail = tail
         self._redis = redis
         self._backoff = backoff
+        self._gate = gate
+        self._cap = cap
+        self._ends = Ends(redis)
+        for stream in streams:
+            metrics.STOPPED.labels(stream).set(0)
         self._outage = ""
 
     async def run(self) -> None:
@@ -53,56 +64,41 @@ class Publisher:
 
     async def _follow(self) -> None:
         """Runs one Tail: a lane per stream, so that no stream waits for another's append."""
-        cursors = await self._cursors()
-        lanes: dict[str, asyncio.Queue[Batch]] = {stream: asyncio.Queue(LANE_BATCHES) for stream in cursors}
-        async with asyncio.TaskGroup() as tasks, aclosing(self._tail(cursors)) as responses:
+        found = await self._ends.read([stream for stream in self._streams if stream not in self.stopped])
+        for stream, error in found.unreadable.items():
+            self._stop_if_no_stream(stream, error)
+        lanes = {
+            stream: Lane(stream, last, redis=self._redis, gate=self._gate, cap=self._cap)
+            for stream, last in found.last.items()
+        }
+        async with asyncio.TaskGroup() as tasks, aclosing(self._tail(found.last)) as responses:
             for stream, lane in lanes.items():
-                tasks.create_task(self._append_lane(stream, cursors[stream], lane), name=f"append {stream}")
-            log.debug("tail.opening", service=self.service, streams=len(cursors))
+                tasks.create_task(self._append_lane(lane), name=f"append {stream}")
+            tasks.create_task(self._ends.watch(lanes, self.stopped), name=f"ends of {self.service}")
+            log.debug("tail.opening", service=self.service, streams=len(lanes))
             async for response in responses:
                 if self._outage:
                     log.info("publisher.goes_on", service=self.service)
                     self._outage = ""
                 if response.HasField("divergence"):
-                    found = response.divergence
-                    self._stop(response.stream, f"DIVERGED: ends with {found.id}, the outbox with {found.last}")
-                else:
+                    diverged = response.divergence
+                    self._stop(response.stream, f"DIVERGED: ends with {diverged.id}, the outbox with {diverged.last}")
+                elif response.stream not in self.stopped:
                     await lanes[response.stream].put(response.batch)
             raise TailEnded(f"{self.service} ended the Tail")
 
-    async def _cursors(self) -> dict[str, str]:
-        """Reads the last id of each stream that is followed."""
-        cursors = {}
-        for stream in self._streams:
-            if stream in self.stopped:
-                continue
-            try:
-                async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                    cursors[stream] = await last_id(self._redis, stream)
-            except ResponseError as error:
-                self._stop_if_no_stream(stream, error)
-        return cursors
-
-    async def _append_lane(self, stream: str, cursor: str, lane: asyncio.Queue[Batch]) -> None:
+    async def _append_lane(self, lane: Lane) -> None:
         """Appends the batches of one stream. Raises `Moved` when the stream ends elsewhere than they begin."""
         while True:
-            batch = await lane.get()
-            if stream in self.stopped:
+            batch = await lane.next()
+            if lane.stream in self.stopped:
                 continue
-            prev, entries = batch.prev, [Entry(entry.id, entry.envelope) for entry in batch.entries]
-            if cursor == EMPTY != prev:
-                # Asked from the start, the outbox begins later: what was before is purged from it.
-                log.error("stream.history_lost", stream=stream, lost_through=prev)
-                prev = EMPTY
             try:
-                async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                    result = await append(self._redis, stream, prev, entries)
+                await lane.append(batch)
             except ResponseError as error:
-                self._stop_if_no_stream(stream, error)
+                self._stop_if_no_stream(lane.stream, error)
                 continue
-            if isinstance(result, Elsewhere):
-                raise Moved(stream, expected=prev, found=result.last)
-            cursor = result.last
+            self._ends.known[lane.stream] = lane.last
             self._backoff.reset()
 
     def _stop_if_no_stream(self, stream: str, error: ResponseError) -> None:
@@ -113,6 +109,7 @@ class Publisher:
     def _stop(self, stream: str, reason: str) -> None:
         """Leaves a stream alone. Nothing is written to it, so nothing gets worse; the outbox keeps its events."""
         self.stopped[stream] = reason
+        metrics.STOPPED.labels(stream).set(1)
         log.error(
             "stream.stopped",
             stream=stream,
@@ -124,8 +121,7 @@ class Publisher:
     def _report(self, errors: ExceptionGroup[Exception]) -> None:
         for error in _leaves(errors):
             if isinstance(error, Moved):
-                note = log.error if error.found == EMPTY else log.info
-                note("stream.moved", stream=error.stream, expected=error.expected, found=error.found)
+                log.info("stream.moved", stream=error.stream, expected=error.expected, found=error.found)
             elif isinstance(error, grpc.aio.AioRpcError):
                 self._report_outage(f"{error.code().name}: {error.details()}")
             elif isinstance(error, RedisError | OSError | TailEnded):
@@ -142,16 +138,6 @@ class Publisher:
 
 class TailEnded(Exception):
     """The service ended a Tail without an error, as it does when it stops."""
-
-
-class Moved(Exception):
-    """A stream ends elsewhere than a batch begins: another bridge is ahead, or Redis lost its end. Asked anew."""
-
-    def __init__(self, stream: str, *, expected: str, found: str) -> None:
-        super().__init__(f"{stream} ends with {found}, not {expected}")
-        self.stream = stream
-        self.expected = expected
-        self.found = found
 
 
 def _leaves(error: Exception) -> list[Exception]:

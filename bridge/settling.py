@@ -4,16 +4,20 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Protocol
 
 import structlog
 from redis.exceptions import RedisError
 
+from bridge import metrics
 from bridge.backoff import Backoff, Random
 from bridge.entries import Entry, decode, is_transient
 from bridge.groups import Reaction, Route
+from bridge.ids import ordinal_of, parse
 from bridge.membership import Membership
 from services.runtime.delivery import Delivery
+from services.runtime.errors import Unavailable
 
 log = structlog.get_logger()
 
@@ -22,7 +26,7 @@ log = structlog.get_logger()
 class Settings:
     """How a consumer works."""
 
-    workers: int = 128
+    workers: int = 512
     """Entries in hand at once, at least one for each stream; the more, the more share a commit."""
     block_ms: int = 1_000
     """How long a read waits for entries; also how long a stop waits for the read."""
@@ -33,11 +37,24 @@ class Settings:
     """Deliveries after which a failing entry becomes a dead letter."""
     retry_first_seconds: float = 0.1
     retry_cap_seconds: float = 2.0
+    forget_ms: int = 3_600_000
+    """How long a consumer that holds nothing is silent before its name is deleted."""
     drain_seconds: float = 5.0
     """How long entries in hand may take after a stop; the rest is finished at the next start."""
 
 
 DEFAULTS = Settings()
+
+
+class Outcome(Enum):
+    """What became of an entry."""
+
+    DONE = "done"
+    """Applied, now or before: to be acknowledged."""
+    DEAD = "dead"
+    """A dead letter now, and acknowledged with it."""
+    LEFT = "left"
+    """Still pending: because of the stop, or because Redis refused the dead letter."""
 
 
 class Reactor(Protocol):
@@ -47,6 +64,8 @@ class Reactor(Protocol):
     def domain(self) -> str: ...
 
     async def react(self, group: str, delivery: Delivery, apply: Reaction) -> bool: ...
+
+    async def park(self, group: str, stream: str, ordinal: int) -> None: ...
 
 
 class EndsProcess(Exception):
@@ -72,25 +91,27 @@ class Settler:
         self._stop = stop
         self._chance = chance
 
-    async def settle(self, entry: Entry) -> bool:
-        """Applies an entry, again and again if need be. Returns whether it is to be acknowledged.
+    async def settle(self, entry: Entry) -> Outcome:
+        """Applies an entry, again and again if need be.
 
-        Not so if it is a dead letter now, or stays pending: because of the stop, or because Redis refused the dead
-        letter. Those are taken up again at the next start, or when they have been idle.
+        What is left is taken up again at the next start, or when it has been idle.
         """
         backoff = Backoff(self._settings.retry_first_seconds, self._settings.retry_cap_seconds, self._chance)
         while True:
             error = await self._attempt(entry)
+            labels = (self._membership.group, entry.stream)
             if error is None:
-                return True
+                metrics.CONSUMED.labels(*labels).inc()
+                metrics.EFFECT_SECONDS.labels(*labels).observe(metrics.since(parse(entry.id)[0]))
+                return Outcome.DONE
             transient = is_transient(error)
             if not transient and entry.deliveries >= self._settings.max_deliveries:
-                await self._bury(entry, error)
-                return False
+                return await self._bury(entry, error)
+            metrics.RETRIED.labels(*labels).inc()
             self._log(entry).warning("entry.failed", transient=transient, error=repr(error))
             await pause(self._stop, backoff.next_seconds())
             if self._stop.is_set():
-                return False
+                return Outcome.LEFT
             if not transient:
                 entry = replace(entry, deliveries=entry.deliveries + 1)
                 with suppress(RedisError, OSError):
@@ -106,13 +127,17 @@ class Settler:
             return error
         return None
 
-    async def _bury(self, entry: Entry, error: Exception) -> None:
+    async def _bury(self, entry: Entry, error: Exception) -> Outcome:
         try:
+            # The watermark passes it first; the other way round, a crash in between would leave a hole for ever.
+            await self._store.park(self._membership.group, entry.stream, ordinal_of(entry.id))
             await self._membership.bury(entry, error)
-        except (RedisError, OSError) as refusal:
+        except (RedisError, OSError, Unavailable) as refusal:
             self._log(entry).error("entry.dead_letter_refused", refusal=repr(refusal), exc_info=error)
-        else:
-            self._log(entry).error("entry.dead", exc_info=error)
+            return Outcome.LEFT
+        metrics.DEAD.labels(self._membership.group, entry.stream).inc()
+        self._log(entry).error("entry.dead", exc_info=error)
+        return Outcome.DEAD
 
     def _log(self, entry: Entry) -> structlog.stdlib.BoundLogger:
         bound: structlog.stdlib.BoundLogger = log.bind(

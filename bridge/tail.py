@@ -14,7 +14,7 @@ Tail = Callable[[Mapping[str, str]], AsyncGenerator[TailResponse, None]]
 
 _TAIL = contracts.rpcs()["/astra.event.v1.OutboxService/Tail"]
 
-_OPTIONS = (
+OPTIONS = (
     # Nothing may come for hours: a peer that vanished without a word is noticed by its missing pongs.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -34,7 +34,7 @@ class TailClient:
     """Calls one service by its authority `{service}.mesh`: the path is the same in every service."""
 
     def __init__(self, address: str, service: str, token: Callable[[], str]) -> None:
-        options = (*_OPTIONS, ("grpc.default_authority", f"{service}.mesh"))
+        options = (*OPTIONS, ("grpc.default_authority", f"{service}.mesh"))
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._call: Any = self._channel.unary_stream(
             _TAIL.path, request_serializer=TailRequest.SerializeToString, response_deserializer=TailResponse.FromString

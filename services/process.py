@@ -12,13 +12,16 @@ from contextlib import AsyncExitStack
 import structlog
 
 from bridge.bus.group_api import GroupApi
-from bridge.consumer import run_group
+from bridge.group_runner import Past, run_group
+from bridge.outbox_client import OutboxClient
 from services.domain import Domain
 from services.mesh import Mesh
+from services.runtime.credentials import ServiceToken
 from services.runtime.outbox_service import OutboxApi
 from services.runtime.redis_client import connect
 from services.runtime.revocations import Follower
 from services.runtime.server import Server
+from services.runtime.slots import Slots
 from services.runtime.timers import run_timers
 
 ROLES: Mapping[str, frozenset[str]] = {
@@ -42,9 +45,15 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
         if "react" in roles:
             redis = connect(mesh, "consumer", timeout_seconds=None)  # groups have deadlines of their own
             closing.push_async_callback(redis.aclose)
+            # One domain is as good as another to sign in as: any service may read an outbox.
+            outboxes = OutboxClient(mesh.addresses["envoy-internal"], ServiceToken(mesh.keys_dir, names[0]).bearer)
+            closing.push_async_callback(outboxes.close)
             for name, domain in domains.items():
+                past = Past(domain.store, outboxes)
                 for group in domain.groups:
-                    tasks.create_task(run_group(group, store=domain.store, redis=redis, stop=stop), name=group.name)
+                    slots = closing.enter_context(Slots(domain.store.path.parent, group.name, group.consumers))
+                    run = run_group(group, store=domain.store, redis=redis, stop=stop, past=past, slots=slots.numbers)
+                    tasks.create_task(run, name=group.name)
                 for worker in domain.workers:
                     tasks.create_task(worker(stop), name=f"{name} worker")
                 if domain.timers:

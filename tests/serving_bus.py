@@ -11,7 +11,7 @@ from bridge.bus.actions import open_store
 from bridge.bus.api import BusApi
 from bridge.bus.history import History
 from bridge.bus.owners import Owners
-from bridge.tail import TailClient
+from bridge.outbox_client import OutboxClient
 from services.mesh import HOST
 from services.runtime.clock import Clock, wall_clock
 from services.runtime.server import Server
@@ -26,19 +26,18 @@ async def serving_bus(
     redis: Redis | None = None,
     *,
     trading: str = NOWHERE,
-    outbox: str = "",
     stopped: Mapping[str, str] | None = None,
     clock: Clock = wall_clock,
 ) -> AsyncIterator[grpc.aio.Channel]:
     """Serves it and yields a channel to it.
 
-    `trading` is the address of the only other service, in place of Envoy; its outbox may be elsewhere.
+    `trading` is the address of the only other service, in place of Envoy.
     """
     store = open_store(folder / "bridge" / "bridge.db", clock=clock)
     owners = Owners(trading, lambda: "token", ["trading"])
     own_redis = Redis.from_url(f"redis://{NOWHERE}/0")
-    history = History(redis or own_redis, {"trading": TailClient(outbox or trading, "trading", lambda: "token")})
-    api = BusApi(redis or own_redis, store, owners, history, lambda: stopped or {})
+    outboxes = OutboxClient(trading, lambda: "token")
+    api = BusApi(redis or own_redis, store, owners, History(redis or own_redis, outboxes), lambda: stopped or {})
     server = Server(f"{HOST}:0", {"astra.bridge.v1.BusService": api})
     await server.start()
     try:
@@ -48,4 +47,5 @@ async def serving_bus(
         api.stop()
         await server.stop()
         await api.close()
+        await outboxes.close()
         await own_redis.aclose()

@@ -44,7 +44,6 @@ class BusApi:
 
     async def close(self) -> None:
         await self._owners.close()
-        await self._history.close()
         await self._store.close()
 
     async def get_bus_status(self, request: pb.GetBusStatusRequest, call: Call) -> pb.GetBusStatusResponse:

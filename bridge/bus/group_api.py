@@ -1,16 +1,18 @@
 """Lets the bridge hand events to a domain's groups past their streams. Served by every domain, in any role."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import structlog
 from astra.event.v1 import group_service_pb2 as pb
 
 from bridge.entries import Entry, decode, is_transient
 from bridge.groups import Group, Route, routes
-from bridge.settling import Reactor
+from bridge.ids import ordinal_of
+from services.runtime import inbox
 from services.runtime.call import Call
 from services.runtime.errors import InvalidArgument, NotFound
+from services.runtime.store import Store
 
 MAX_ENTRIES = 1000
 
@@ -20,7 +22,7 @@ log = structlog.get_logger()
 class GroupApi:
     """The GroupService of one domain. Applies through the same inbox as the consumers, so an effect comes once."""
 
-    def __init__(self, store: Reactor, groups: Sequence[Group]) -> None:
+    def __init__(self, store: Store, groups: Sequence[Group]) -> None:
         self._store = store
         self._routes = {group.name: routes(group, store.domain) for group in groups}
 
@@ -43,13 +45,14 @@ class GroupApi:
             if entry.stream not in by_stream:
                 raise InvalidArgument(f"{request.group} does not read {entry.stream[:100]!r}", field="entries.stream")
         key = inbox_key(request.group, request.request_id)
-        return pb.ApplyEventsResponse(
-            results=await asyncio.gather(*(self._apply(key, by_stream, entry) for entry in request.entries))
-        )
+        applying = (self._apply(key, by_stream[entry.stream], entry) for entry in request.entries)
+        return pb.ApplyEventsResponse(results=await asyncio.gather(*applying))
 
-    async def _apply(self, key: str, by_stream: Mapping[str, Route], given: pb.AppliedEntry) -> pb.ApplyResult:
-        route = by_stream[given.stream]
+    async def _apply(self, key: str, route: Route, given: pb.AppliedEntry) -> pb.ApplyResult:
         try:
+            if self._store.read_now(lambda db: inbox.is_applied(db, key, given.stream, ordinal_of(given.id))):
+                # Most of a replay, as a rule: told without a turn of the writer.
+                return pb.ApplyResult(outcome=pb.APPLY_OUTCOME_ALREADY_APPLIED)
             delivery = decode(Entry(given.stream, given.id, given.envelope, 1), route.kind)
             applied = await self._store.react(key, delivery, route.reaction)
         except Exception as error:

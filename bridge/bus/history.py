@@ -1,36 +1,26 @@
 """Reads past events by ordinal: from the stream, and what was trimmed there from the outbox."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 import grpc
 from redis.asyncio import Redis
 
-from bridge.append import EMPTY
 from bridge.bus.streams import StreamId, ask_each
 from bridge.entries import Entry
-from bridge.tail import TailClient
-from services import contracts
-from services.runtime.errors import Unavailable
+from bridge.outbox_client import History as OutboxHistory
+from services.runtime.errors import FailedPrecondition, Unavailable
 
 PAGE_ENTRIES = 256
-OUTBOX_SECONDS = 10.0
-"""How long an outbox may be silent while it has more to say."""
 
 
 class History:
     """Every stream from its first event on, for as long as its outbox keeps it."""
 
-    def __init__(self, redis: Redis, tails: Mapping[str, TailClient]) -> None:
+    def __init__(self, redis: Redis, outboxes: OutboxHistory) -> None:
         self._redis = redis
-        self._tails = tails
-        """By name of the service."""
-
-    async def close(self) -> None:
-        for tail in self._tails.values():
-            await tail.close()
+        self._outboxes = outboxes
 
     async def last_ordinal(self, stream: str) -> int:
         """Returns the ordinal of the last event appended; 0 for none."""
@@ -93,22 +83,23 @@ class History:
 
     async def _outbox(self, stream: str, first: int, last: int) -> AsyncGenerator[list[Entry], None]:
         """Yields the rows of a range that the outbox still has. Raises `Unavailable` while its service is away."""
-        tail = self._tails[contracts.events()[stream].domain]
+        # Any id of the stream tells whose history is meant; its last one is never before the range's end.
+        through = (await self._info(stream))["last-generated-id"].decode()
         try:
-            async with aclosing(tail({stream: EMPTY})) as responses:
-                while True:
-                    async with asyncio.timeout(OUTBOX_SECONDS):
-                        response = await anext(responses)
-                    rows = [Entry(stream, row.id, row.envelope, 1) for row in response.batch.entries]
-                    page = [row for row in rows if first <= StreamId.parse(row.id).ordinal <= last]
+            async with aclosing(self._outboxes.read(stream, first, through)) as pieces:
+                async for _, rows in pieces:
+                    page = [Entry(stream, row.id, row.envelope, 1) for row in rows]
+                    page = [entry for entry in page if StreamId.parse(entry.id).ordinal <= last]
                     if page:
                         yield page
-                    if rows and StreamId.parse(rows[-1].id).ordinal >= last:
+                    if len(page) < len(rows) or (page and StreamId.parse(page[-1].id).ordinal == last):
                         return
-        except (grpc.aio.AioRpcError, StopAsyncIteration, TimeoutError) as error:
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                raise FailedPrecondition(error.details() or stream, reason="HISTORY_DIVERGED") from error
             raise Unavailable(
                 f"the outbox of {stream}, whose older events are not in Redis any more, cannot be read"
-                f" ({type(error).__name__}); try again when its service is back",
+                f" ({error.code().name}: {error.details()}); try again when its service is back",
                 reason="OUTBOX_UNAVAILABLE",
             ) from error
 

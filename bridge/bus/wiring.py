@@ -9,12 +9,14 @@ from bridge.bus.actions import open_store
 from bridge.bus.api import BusApi
 from bridge.bus.history import History
 from bridge.bus.owners import Owners
+from bridge.outbox_client import OutboxClient
 from bridge.publisher import Publisher
-from bridge.tail import TailClient
 from services.mesh import SERVICES, Mesh
 
 
-def build_bus(mesh: Mesh, redis: Redis, token: Callable[[], str], publishers: Sequence[Publisher]) -> BusApi:
+def build_bus(
+    mesh: Mesh, redis: Redis, token: Callable[[], str], publishers: Sequence[Publisher], outboxes: OutboxClient
+) -> BusApi:
     """Makes it for a running bridge. Opens its database; connects to nothing yet."""
     address = mesh.addresses["envoy-internal"]
     services = [service.name for service in SERVICES]
@@ -22,6 +24,6 @@ def build_bus(mesh: Mesh, redis: Redis, token: Callable[[], str], publishers: Se
         redis,
         open_store(mesh.database("bridge")),
         Owners(address, token, services),
-        History(redis, {name: TailClient(address, name, token) for name in services}),
+        History(redis, outboxes),
         lambda: ChainMap(*(publisher.stopped for publisher in publishers)),
     )

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from services.runtime.delivery import Delivery
 from services.runtime.errors import AlreadyExists
-from services.runtime.transaction import Tx
+from services.runtime.transaction import Reader, Tx
 
 Reply = TypeVar("Reply", bound=Message)
 
@@ -78,16 +78,80 @@ def fingerprint(request: Message, key: bytes) -> bytes:
 
 
 def mark_applied(tx: Tx, group: str, delivery: Delivery) -> bool:
-    """Notes that a group applies an event. Returns False, and notes nothing, if it has before."""
+    """Notes that a group applies an event. Returns False, and notes nothing, if it has before.
+
+    An event that the group gave up is applied when it comes again: an operator has its dead letter tried again.
+    """
     stream, ordinal = delivery.stream, delivery.ordinal
-    row = tx.one("SELECT done_below FROM inbox_watermark WHERE consumer_group = ? AND stream = ?", group, stream)
-    done_below = row["done_below"] if row else 1
-    if ordinal < done_below:
+    if _note(tx, group, stream, ordinal):
+        return True
+    again = tx.execute(
+        "DELETE FROM inbox_dead WHERE consumer_group = ? AND stream = ? AND ordinal = ?", group, stream, ordinal
+    )
+    return again.rowcount == 1
+
+
+def mark_dead(tx: Tx, group: str, stream: str, ordinal: int) -> None:
+    """Notes that a group gives an event up, so that the watermark passes it."""
+    if _note(tx, group, stream, ordinal):
+        tx.execute("INSERT OR IGNORE INTO inbox_dead VALUES (?, ?, ?)", group, stream, ordinal)
+
+
+def skip_below(tx: Tx, group: str, stream: str, ordinal: int) -> int:
+    """Moves the watermark up over events that exist nowhere any more. Returns how many are lost to the group."""
+    below = done_below(tx, group, stream)
+    if ordinal <= below:
+        return 0
+    known = tx.value(
+        "SELECT count(*) FROM inbox_event WHERE consumer_group = ? AND stream = ? AND ordinal < ?",
+        group,
+        stream,
+        ordinal,
+    )
+    _move(tx, group, stream, ordinal - 1)
+    return int(ordinal - below - known)
+
+
+def done_below(db: Reader, group: str, stream: str) -> int:
+    """Returns the watermark: every ordinal below it is applied or given up."""
+    row = db.one("SELECT done_below FROM inbox_watermark WHERE consumer_group = ? AND stream = ?", group, stream)
+    return int(row["done_below"]) if row else 1
+
+
+def is_applied(db: Reader, group: str, stream: str, ordinal: int) -> bool:
+    """Tells whether a group has applied an event; not so if it gave it up."""
+    place = (group, stream, ordinal)
+    if db.one("SELECT 1 FROM inbox_dead WHERE consumer_group = ? AND stream = ? AND ordinal = ?", *place):
         return False
-    if ordinal > done_below:
+    if ordinal < done_below(db, group, stream):
+        return True
+    return bool(db.one("SELECT 1 FROM inbox_event WHERE consumer_group = ? AND stream = ? AND ordinal = ?", *place))
+
+
+def _note(tx: Tx, group: str, stream: str, ordinal: int) -> bool:
+    """Notes an ordinal as done. Returns False if it is already."""
+    # The next one in order, with nothing done above it, is the most frequent case by far: one statement.
+    moved = tx.execute(
+        "UPDATE inbox_watermark SET done_below = ?3 + 1 WHERE consumer_group = ?1 AND stream = ?2 AND done_below = ?3"
+        " AND NOT EXISTS (SELECT 1 FROM inbox_event WHERE consumer_group = ?1 AND stream = ?2 AND ordinal > ?3)",
+        group,
+        stream,
+        ordinal,
+    )
+    if moved.rowcount:
+        return True
+    below = done_below(tx, group, stream)
+    if ordinal < below:
+        return False
+    if ordinal > below:
         added = tx.execute("INSERT OR IGNORE INTO inbox_event VALUES (?, ?, ?)", group, stream, ordinal)
         return added.rowcount == 1
-    # The watermark moves over this one and over the run of single ones right above it.
+    _move(tx, group, stream, ordinal)
+    return True
+
+
+def _move(tx: Tx, group: str, stream: str, ordinal: int) -> None:
+    """Moves the watermark over an ordinal and over the run of single ones right above it."""
     end = tx.one(
         "WITH RECURSIVE run(n) AS (SELECT ?3 + 1 UNION ALL SELECT n + 1 FROM run WHERE EXISTS (SELECT 1"
         " FROM inbox_event WHERE consumer_group = ?1 AND stream = ?2 AND ordinal = n)) SELECT max(n) FROM run",
@@ -98,4 +162,3 @@ def mark_applied(tx: Tx, group: str, delivery: Delivery) -> bool:
     assert end is not None  # noqa: S101 - an aggregate always has a row
     tx.execute("INSERT OR REPLACE INTO inbox_watermark VALUES (?, ?, ?)", group, stream, end[0])
     tx.execute("DELETE FROM inbox_event WHERE consumer_group = ? AND stream = ? AND ordinal < ?", group, stream, end[0])
-    return True

@@ -14,6 +14,13 @@ CREATE TABLE IF NOT EXISTS outbox_stream (
   ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- Up to where rows are gone: purged after their retention.
+CREATE TABLE IF NOT EXISTS outbox_purged (
+  stream TEXT PRIMARY KEY,
+  ordinal INTEGER NOT NULL,
+  ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
 -- Successful writes by request id (AIP-155), for 24 h.
 CREATE TABLE IF NOT EXISTS inbox_request (
   rpc TEXT NOT NULL,
@@ -39,6 +46,21 @@ CREATE TABLE IF NOT EXISTS inbox_event (
   stream TEXT NOT NULL,
   ordinal INTEGER NOT NULL,
   PRIMARY KEY (consumer_group, stream, ordinal)
+) WITHOUT ROWID;
+
+-- Events a group gave up: below the watermark, yet not applied. Their dead letters may be tried again.
+CREATE TABLE IF NOT EXISTS inbox_dead (
+  consumer_group TEXT NOT NULL,
+  stream TEXT NOT NULL,
+  ordinal INTEGER NOT NULL,
+  PRIMARY KEY (consumer_group, stream, ordinal)
+) WITHOUT ROWID;
+
+-- Who does what only one may do at a time.
+CREATE TABLE IF NOT EXISTS lease (
+  name TEXT PRIMARY KEY,
+  holder TEXT NOT NULL,
+  expire_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- Timers.

@@ -102,6 +102,10 @@ class Store:
             ),
         )
 
+    async def park(self, group: str, stream: str, ordinal: int) -> None:
+        """Notes that a group gives an event up; its dead letter keeps it."""
+        await self.write(lambda tx: inbox.mark_dead(tx, group, stream, ordinal))
+
     async def read(self, query: Callable[[Reader], T]) -> T:
         """Runs a query on a reader thread, in a snapshot of its own."""
         return await self._loop.run_in_executor(self._readers, self._read, query)

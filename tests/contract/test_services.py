@@ -42,6 +42,8 @@ WRITES: dict[str, dict[str, Any]] = {
     },
     "Subscribe": {"user_id": "alice", "tier": 3, "card": CARD},
     "VerifyKyc": {"user_id": "alice"},
+    "Purge": {"stream": "astra.trading.trade_executed.v1", "anchor": "0-0", "finished_below": 1},
+    "Adopt": {"stream": "astra.trading.trade_executed.v1", "after": "0-0", "last": "1000-1"},
     "RegisterUser": {"username": "alice", "email": "alice@example.com", "password": "correct horse"},
 }
 """A good request for each write that needs no other first."""
@@ -57,7 +59,7 @@ NEED_A_CLAN = {
     "AcceptBattle",
     "DeclineBattle",
 }
-CHANGEABLE = {"battle_id", "text", "display_name", "xp", "user_id"}
+CHANGEABLE = {"battle_id", "text", "display_name", "xp", "user_id", "anchor"}
 """Fields, one of which makes another body of a write."""
 
 

@@ -9,7 +9,7 @@ from tests.unit_bridge.valkey import Valkey
 
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    started = Valkey(tmp_path_factory.mktemp("valkey"))
+    started = Valkey(tmp_path_factory.mktemp("valkey"), "--appendonly", "yes")
     started.start()
     yield started
     started.kill()

@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from bridge.consumer import run_group
+from bridge.group_runner import run_group
 from bridge.groups import Group, Reaction
 from services.runtime.delivery import Delivery
 from services.runtime.store import Store
@@ -43,6 +43,9 @@ class KilledAt:
             applied = await self._store.react(group, delivery, killed)
         self._reach("after-commit")
         return applied
+
+    async def park(self, group: str, stream: str, ordinal: int) -> None:
+        await self._store.park(group, stream, ordinal)
 
     def _reach(self, point: str) -> None:
         if point == self._point:

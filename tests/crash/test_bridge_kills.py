@@ -155,3 +155,38 @@ async def _are(server: Valkey, wanted: list[int]) -> bool:
 
 async def _health_is(mesh: Mesh, wanted: int) -> bool:
     return await health(mesh) == wanted
+
+
+async def test_end_of_the_append_only_file_that_is_lost_is_sent_again_though_nothing_happens(
+    mesh: Mesh, server: Valkey, outbox: OutboxServer
+) -> None:
+    async with bridge(mesh):
+        for _ in range(20):
+            outbox.record(EXECUTED, [b"x" * 50] * 10)
+            outbox.record(LEVEL_UP, [b"y"])
+        await until(lambda: _are(server, [200, 20]))
+        await asyncio.sleep(1.2)  # everysec: the file holds all of it
+        server.kill()
+        [file] = server.folder.glob("appendonlydir/*.incr.aof")
+        os.truncate(file, file.stat().st_size - 4_000)
+        server.start()
+        kept = await lengths(server, EXECUTED, LEVEL_UP)
+        assert kept < [200, 20], "the cut took something"
+        await until(lambda: _are(server, [200, 20]), "the repair")
+    await assert_streams_are_the_outbox(server, outbox)
+
+
+async def test_bridge_refuses_a_redis_that_keeps_nothing_unless_told_to(
+    mesh: Mesh, server: Valkey, outbox: OutboxServer
+) -> None:
+    async with server.client() as redis:
+        await redis.config_set("appendonly", "no")
+    outbox.record(EXECUTED, [b"x"])
+    async with bridge(mesh, wants_words=True) as process, asyncio.timeout(20):
+        _, words = await process.communicate()
+        assert process.returncode == 1
+        assert b"appendonly yes" in words
+        assert b"Traceback" not in words
+    assert await lengths(server, EXECUTED) == [0]
+    async with bridge(mesh, "--insist"):
+        await until(functools.partial(_longer, server, 0), "the append")

@@ -27,10 +27,10 @@ from services.runtime.redis_client import connect
 from tests.story.play import Stage
 from tests.story.rest import PASSWORD, Session
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 TRADED = "astra.trading.trade_executed.v1"
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 COMMAND_SECONDS = 90.0
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from redis.asyncio import Redis
 
+from tests.unit_bridge.outboxes import OutboxServer
 from tests.unit_bridge.valkey import Valkey
 
 
@@ -38,3 +39,11 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     yield start
     for server in servers:
         server.kill()
+
+
+@pytest.fixture
+async def outbox() -> AsyncIterator[OutboxServer]:
+    server = OutboxServer()
+    await server.start()
+    yield server
+    await server.stop()

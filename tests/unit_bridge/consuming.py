@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from bridge.append import Appended, Entry, append, last_id
-from bridge.consumer import run_group
+from bridge.group_runner import Past, run_group
 from bridge.groups import Group
 from bridge.settling import Reactor, Settings
 from services.runtime.store import Store
@@ -61,13 +61,27 @@ def effects(store: Store, group: str = "g") -> list[str]:
 
 @asynccontextmanager
 async def consuming(
-    group: Group, store: Reactor, redis: Redis, settings: Settings = QUICK, first_slot: int = 0
+    group: Group,
+    store: Reactor,
+    redis: Redis,
+    settings: Settings = QUICK,
+    first_slot: int = 0,
+    past: Past | None = None,
 ) -> AsyncIterator[None]:
     """Runs a group, and stops it as a process does."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(
-            run_group(group, store=store, redis=redis, stop=stop, settings=settings, first_slot=first_slot)
+            run_group(
+                group,
+                store=store,
+                redis=redis,
+                stop=stop,
+                past=past,
+                settings=settings,
+                slots=range(first_slot, first_slot + group.consumers),
+                forget_every_seconds=0.1,
+            )
         )
         try:
             yield

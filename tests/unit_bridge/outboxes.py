@@ -1,6 +1,7 @@
 """A list-backed OutboxService on a real gRPC server: what a service's outbox answers, without the service."""
 
 import asyncio
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -22,6 +23,8 @@ class OutboxServer:
         """Ids up to which entries are gone, by stream."""
         self.calls: list[tuple[dict[str, str], TailRequest]] = []
         """Metadata and request of each call so far."""
+        self.sent = 0
+        """Entries handed over so far, to whomever."""
         self.port = 0
         self._changed = asyncio.Event()
         self._server: Any = None
@@ -62,7 +65,7 @@ class OutboxServer:
         cursors: dict[str, str] = {}
         for cursor in request.cursors:
             held = self.entries[cursor.stream]
-            if cursor.id in {"0-0", *(entry.id for entry in held)}:
+            if cursor.id in {"0-0", self.purged.get(cursor.stream), *(entry.id for entry in held)}:
                 cursors[cursor.stream] = cursor.id
             else:
                 last = held[-1].id if held else "0-0"
@@ -73,11 +76,16 @@ class OutboxServer:
                 while batch := self._batch_after(stream, cursors[stream]):
                     cursors[stream] = batch.entries[-1].id
                     yield TailResponse(stream=stream, batch=batch)
+                    self.sent += len(batch.entries)
             await changed.wait()
 
     def _batch_after(self, stream: str, cursor: str) -> Batch | None:
         held = self.entries[stream]
-        at = next((n + 1 for n, entry in enumerate(held) if entry.id == cursor), 0)
+        at = bisect(held, int(cursor.partition("-")[2]), key=_ordinal)
         prev = self.purged.get(stream, cursor) if cursor == "0-0" else cursor
         entries = held[at : at + BATCH_ENTRIES]
         return Batch(prev=prev, entries=entries) if entries else None
+
+
+def _ordinal(entry: Entry) -> int:
+    return int(entry.id.partition("-")[2])

@@ -2,72 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from redis.asyncio import Redis
 
-from bridge.backoff import Backoff
-from bridge.publisher import Publisher
-from bridge.tail import TailClient
-from services import contracts
 from tests.unit_bridge.outboxes import OutboxServer
 from tests.unit_bridge.polling import until
-from tests.unit_bridge.valkey import Valkey
-
-EXECUTED = "astra.trading.trade_executed.v1"
-CLOSED = "astra.trading.position_closed.v1"
-STREAMS = contracts.streams_of("trading")
-
-
-@pytest.fixture
-async def outbox() -> AsyncIterator[OutboxServer]:
-    server = OutboxServer()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@asynccontextmanager
-async def publishing(outbox: OutboxServer, redis: Redis) -> AsyncIterator[Publisher]:
-    """Runs a publisher, and cancels it at the end wherever it is."""
-    tail = TailClient(outbox.address, "trading", lambda: "token")
-    backoff = Backoff(0.01, 0.2, random.random)
-    publisher = Publisher("trading", streams=STREAMS, tail=tail, redis=redis, backoff=backoff)
-    task = asyncio.create_task(publisher.run())
-    try:
-        yield publisher
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await tail.close()
-    assert task.cancelled(), task.exception()
-
-
-async def entries(redis: Redis, stream: str) -> list[tuple[str, bytes]]:
-    found: Any = await redis.xrange(stream)
-    return [(id_.decode(), fields[b"e"]) for id_, fields in found]
-
-
-def all_published(outbox: OutboxServer, redis: Redis) -> Callable[[], Any]:
-    """Returns the condition that every stream is, entry for entry, what the outbox holds."""
-
-    async def check() -> bool:
-        for stream, held in outbox.entries.items():
-            found = await entries(redis, stream)
-            wanted = [(entry.id, entry.envelope) for entry in held]
-            assert found == wanted[: len(found)], f"{stream} is no prefix of its outbox"
-            if len(found) < len(wanted):
-                return False
-        return True
-
-    return check
-
-
-def some(count: int) -> list[bytes]:
-    return [b"envelope %d" % n for n in range(count)]
+from tests.unit_bridge.publishing import CLOSED, EXECUTED, STREAMS, all_published, entries, has, publishing, some
 
 
 async def test_what_was_recorded_before_and_after_the_connect_arrives_in_order(
@@ -117,7 +58,7 @@ async def test_diverged_stream_stops_alone(outbox: OutboxServer, redis: Redis) -
         await until(lambda: EXECUTED in publisher.stopped, "the stop")
         outbox.record(CLOSED, some(3))
         outbox.record(EXECUTED, some(3))
-        await until(lambda: _has(redis, CLOSED, 6))
+        await until(lambda: has(redis, CLOSED, 6))
         assert stray.decode() in publisher.stopped[EXECUTED]
         assert list(publisher.stopped) == [EXECUTED]
     assert await entries(redis, EXECUTED) == [(stray.decode(), b"stray")]
@@ -126,7 +67,7 @@ async def test_diverged_stream_stops_alone(outbox: OutboxServer, redis: Redis) -
 async def test_stray_entry_between_two_events_is_found_at_the_next_one(outbox: OutboxServer, redis: Redis) -> None:
     async with publishing(outbox, redis) as publisher:
         outbox.record(EXECUTED, some(3))
-        await until(lambda: _has(redis, EXECUTED, 3))
+        await until(lambda: has(redis, EXECUTED, 3))
         await redis.xadd(EXECUTED, {"e": b"stray"})
         outbox.record(EXECUTED, some(1))
         await until(lambda: EXECUTED in publisher.stopped, "the stop")
@@ -138,12 +79,12 @@ async def test_key_of_another_type_stops_its_stream_alone(outbox: OutboxServer, 
     async with publishing(outbox, redis) as publisher:
         outbox.record(EXECUTED, some(1))
         outbox.record(CLOSED, some(2))
-        await until(lambda: _has(redis, CLOSED, 2))
+        await until(lambda: has(redis, CLOSED, 2))
         await until(lambda: list(publisher.stopped) == [EXECUTED])
         await redis.set(CLOSED, "mine too")
         outbox.record(CLOSED, some(50 * 7))
         outbox.record(STREAMS[0], some(2))
-        await until(lambda: _has(redis, STREAMS[0], 2), "the streams beside it")
+        await until(lambda: has(redis, STREAMS[0], 2), "the streams beside it")
         assert set(publisher.stopped) == {EXECUTED, CLOSED}
 
 
@@ -158,49 +99,6 @@ async def test_service_that_goes_and_comes_back_is_followed_again(outbox: Outbox
         await until(all_published(outbox, redis))
 
 
-async def test_redis_that_comes_back_empty_is_filled_from_the_start(
-    outbox: OutboxServer, start_server: Callable[..., Valkey]
-) -> None:
-    server = start_server()
-    redis = server.client()
-    async with publishing(outbox, redis):
-        outbox.record(EXECUTED, some(25))
-        await until(all_published(outbox, redis))
-        server.kill()
-        outbox.record(EXECUTED, some(1))
-        outbox.record(CLOSED, some(4))
-        server.start()
-        async with server.client() as looking:
-            await until(all_published(outbox, looking))
-    await redis.aclose()
-
-
-async def test_redis_that_lost_its_end_gets_it_again_with_the_next_event(outbox: OutboxServer, redis: Redis) -> None:
-    async with publishing(outbox, redis):
-        outbox.record(EXECUTED, some(5))
-        await until(all_published(outbox, redis))
-        backup: Any = await redis.dump(EXECUTED)
-        outbox.record(EXECUTED, some(20))
-        await until(all_published(outbox, redis))
-        await redis.restore(EXECUTED, 0, backup, replace=True)
-        outbox.record(EXECUTED, some(1))
-        await until(all_published(outbox, redis))
-
-
-async def test_full_redis_holds_events_up_and_no_more(outbox: OutboxServer, redis: Redis) -> None:
-    async with publishing(outbox, redis) as publisher:
-        outbox.record(EXECUTED, some(5))
-        await until(all_published(outbox, redis))
-        await redis.config_set("maxmemory", 1)
-        outbox.record(EXECUTED, some(50))
-        calls = len(outbox.calls)
-        await until(lambda: len(outbox.calls) > calls + 2, "more than one try")
-        assert await redis.xlen(EXECUTED) == 5
-        await redis.config_set("maxmemory", 0)
-        await until(all_published(outbox, redis))
-        assert not publisher.stopped
-
-
 async def test_outbox_whose_first_entries_are_purged_fills_an_empty_stream(outbox: OutboxServer, redis: Redis) -> None:
     outbox.record(EXECUTED, some(20))
     purged = outbox.entries[EXECUTED][7]
@@ -210,7 +108,3 @@ async def test_outbox_whose_first_entries_are_purged_fills_an_empty_stream(outbo
         await until(all_published(outbox, redis))
         assert not publisher.stopped
     assert await redis.xlen(EXECUTED) == 12
-
-
-async def _has(redis: Redis, stream: str, count: int) -> bool:
-    return bool(await redis.xlen(stream) == count)

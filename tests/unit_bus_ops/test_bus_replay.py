@@ -1,6 +1,7 @@
 """Replays: the range that was asked for, from wherever it still is, and no effect twice unless forced."""
 
 import time
+from functools import partial
 from typing import Any
 
 import grpc
@@ -10,10 +11,10 @@ from astra.bridge.v1.bus_pb2 import Position
 from astra.trading.v1.events_pb2 import PositionClosed
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.runtime import outbox
 from tests.serving import as_user, reason_of
 from tests.serving_bus import NOWHERE, serving_bus
-from tests.unit_bridge.outboxes import OutboxServer
-from tests.unit_bus_ops.world import CLOSED, EXECUTED, GROUP, START_MS, World, envelope
+from tests.unit_bus_ops.world import CLOSED, EXECUTED, GROUP, START_MS, World
 
 T = [f"t{n}" for n in range(1, 8)]
 """Trades, a second apart, of the ordinals 1 to 7."""
@@ -133,21 +134,23 @@ async def test_a_rate_is_kept(world: World) -> None:
 
 
 async def test_what_the_outbox_has_purged_is_counted_as_gone(world: World) -> None:
-    await world.record("t1")
-    await world.redis.delete(EXECUTED)
-    outbox = OutboxServer()
-    outbox.record(EXECUTED, [envelope(f"t{n}") for n in range(1, 7)], ms=START_MS)
-    for entry in outbox.entries[EXECUTED]:
-        await world.redis.xadd(EXECUTED, {"e": entry.envelope}, id=entry.id)
+    await world.record(*T)
+    world.now_ms[0] += outbox.OUTBOX_RETENTION_MS + 7000
+    assert await world.store.write(partial(outbox.purge, stream=EXECUTED, below=3)) == 2
     await world.redis.xtrim(EXECUTED, maxlen=2, approximate=False)
-    outbox.purged[EXECUTED] = outbox.entries[EXECUTED][1].id
-    del outbox.entries[EXECUTED][:2]
-    await outbox.start()
-    async with serving_bus(world.folder / "b", world.redis, trading=world.service, outbox=outbox.address) as channel:
-        last = (await replay(world, channel, streams=[EXECUTED]))[-1]
-    await outbox.stop()
-    assert counts(last) == (6, 6, 4, 0, 0, 2)
-    assert world.effects() == ["t3", "t4", "t5", "t6"]
+    last = (await replay(world, streams=[EXECUTED]))[-1]
+    assert counts(last) == (7, 7, 5, 0, 0, 2)
+    assert world.effects() == T[2:]
+
+
+async def test_a_stream_of_another_history_is_not_filled_from_the_outbox(world: World) -> None:
+    await world.record(*T)
+    await world.redis.xadd(EXECUTED, {"e": b"stray"}, id="9999999999999-8")
+    await world.redis.xtrim(EXECUTED, maxlen=2, approximate=False)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await replay(world, streams=[EXECUTED])
+    assert (caught.value.code().name, reason_of(caught.value)) == ("FAILED_PRECONDITION", "HISTORY_DIVERGED")
+    assert world.effects() == []
 
 
 @pytest.mark.parametrize(

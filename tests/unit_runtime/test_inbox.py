@@ -9,7 +9,7 @@ from astra.trading.v1.trading_service_pb2 import GrantPracticeFundsRequest, Gran
 
 from services.runtime.delivery import Delivery
 from services.runtime.errors import AlreadyExists, FailedPrecondition
-from services.runtime.inbox import REQUEST_RETENTION_MS
+from services.runtime.inbox import REQUEST_RETENTION_MS, done_below, skip_below
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
 from tests.conftest import OpenStore
@@ -138,3 +138,33 @@ async def test_what_a_reaction_records_is_caused_by_its_event(open_store: OpenSt
     await store.react("g", caused, lambda tx, event: tx.record(TradeExecuted(trade_id="2")))
     stored = Envelope.FromString(await store.read(lambda db: db.value("SELECT envelope FROM outbox")))
     assert (stored.causation_id, stored.correlation_id) == ("e1", "chain")
+
+
+async def test_an_event_given_up_lets_the_watermark_pass_and_is_applied_when_it_comes_again(
+    open_store: OpenStore,
+) -> None:
+    store = open_store(schema=COUNTER)
+    stream = delivery(1).stream
+    await store.react("g", delivery(1), lambda tx, event: add(tx))
+    await store.park("g", stream, 2)
+    await store.park("g", stream, 2)
+    await store.park("g", stream, 1)
+    assert await store.react("g", delivery(3), lambda tx, event: add(tx))
+    assert store.read_now(lambda db: done_below(db, "g", stream)) == 4
+    assert not await store.react("g", delivery(1), lambda tx, event: add(tx)), "applied before it was given up"
+    assert await store.react("g", delivery(2), lambda tx, event: add(tx))
+    assert not await store.react("g", delivery(2), lambda tx, event: add(tx))
+    assert await store.read(lambda db: db.value("SELECT count(*) FROM counter")) == 3
+
+
+async def test_lost_history_is_passed_over_and_counted(open_store: OpenStore) -> None:
+    store = open_store(schema=COUNTER)
+    stream = delivery(1).stream
+    for ordinal in (1, 4, 6, 9):
+        await store.react("g", delivery(ordinal), lambda tx, event: None)
+    assert await store.write(lambda tx: skip_below(tx, "g", stream, 2)) == 0
+    assert await store.write(lambda tx: skip_below(tx, "g", stream, 6)) == 3, "2, 3 and 5"
+    assert store.read_now(lambda db: done_below(db, "g", stream)) == 7
+    assert await store.write(lambda tx: skip_below(tx, "g", stream, 9)) == 2
+    assert store.read_now(lambda db: done_below(db, "g", stream)) == 10
+    assert await store.read(lambda db: db.value("SELECT count(*) FROM inbox_event")) == 0

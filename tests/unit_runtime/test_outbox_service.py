@@ -13,7 +13,7 @@ from astra.trading.v1.events_pb2 import PositionUpdated, TradeExecuted
 
 from services.domain import Domain
 from services.mesh import ROOT
-from services.runtime.outbox_service import BATCH_ENTRIES
+from services.runtime.outbox import BATCH_ENTRIES
 from services.runtime.store import Store
 from tests.conftest import OpenStore
 from tests.serving import as_service, as_user, reason_of, serving
