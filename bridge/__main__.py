@@ -1,11 +1,12 @@
 """The bridge's command line."""
 
+import asyncio
 from typing import Annotated
 
 import typer
 import uvloop
 
-from bridge import process
+from bridge import process, reconciling
 from services.mesh import Mesh
 from services.runtime.logs import configure_logs
 
@@ -27,6 +28,17 @@ def serve(
     """Publishes until SIGTERM. Refuses a Redis that may lose streams by itself."""
     configure_logs()
     uvloop.run(process.serve(Mesh.load(), address=address, insist=insist))
+
+
+@app.command()
+def reconcile(
+    stream: Annotated[str, typer.Argument(help="Name of a stream that the bridge calls DIVERGED.")],
+    take: Annotated[
+        str, typer.Option(help="`outbox` or `stream`: whose history stands. Without it, both are shown.")
+    ] = "",
+) -> None:
+    """Shows the two histories of a stream that diverged, and reconciles them the way you choose."""
+    raise typer.Exit(asyncio.run(reconciling.run(Mesh.load(), stream, take)))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Calls `OutboxService` of any service through Envoy's internal listener: a history to read, rows to drop."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
 from astra.event.v1.outbox_service_pb2 import (
+    AdoptRequest,
+    AdoptResponse,
     Entry,
     PurgeRequest,
     PurgeResponse,
@@ -63,6 +65,17 @@ class OutboxClient:
         )
         request = PurgeRequest(request_id=uuid7(), stream=stream, anchor=anchor, finished_below=finished_below)
         response: PurgeResponse = await send(request, metadata=self._metadata(), timeout=TIMEOUT_SECONDS)
+        return response
+
+    async def adopt(self, stream: str, *, after: str, last: str, entries: Sequence[Entry]) -> AdoptResponse:
+        """Has an outbox take over entries that the stream has and it has lost."""
+        send: Any = self._channel(stream).unary_unary(
+            f"{_SERVICE}/Adopt",
+            request_serializer=AdoptRequest.SerializeToString,
+            response_deserializer=AdoptResponse.FromString,
+        )
+        request = AdoptRequest(request_id=uuid7(), stream=stream, after=after, last=last, entries=entries)
+        response: AdoptResponse = await send(request, metadata=self._metadata(), timeout=TIMEOUT_SECONDS)
         return response
 
     async def close(self) -> None:

