@@ -59,7 +59,7 @@ NEED_A_CLAN = {
     "AcceptBattle",
     "DeclineBattle",
 }
-CHANGEABLE = {"battle_id", "text", "display_name", "xp", "user_id", "anchor"}
+CHANGEABLE = {"battle_id", "text", "display_name", "xp", "user_id", "anchor", "after"}
 """Fields, one of which makes another body of a write."""
 
 
