@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 GRPCURL = ROOT / ".tools" / "bin" / "grpcurl"
 USD = {"currencyCode": "USD", "amount": "100"}
-WATCH_SECONDS = 2
+WATCH_SECONDS = 3
 """How long a stream is watched; that it goes on until then is its success."""
 PUBLIC = {rpc.path: rpc for rpc in rpcs().values() if rpc.public}
 
