@@ -49,3 +49,16 @@ CREATE TABLE IF NOT EXISTS due (
   PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS due_at ON due (at_ms);
+
+-- Work of several steps that is not at its end.
+CREATE TABLE IF NOT EXISTS saga (
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  take_ms INTEGER NOT NULL, -- nobody takes it before: the end of a lease, or the time of the next attempt
+  attempts INTEGER NOT NULL, -- failed ones
+  correlation_id TEXT NOT NULL, -- the chain it was begun in
+  causation_id TEXT NOT NULL,
+  traceparent TEXT NOT NULL,
+  PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS saga_take ON saga (take_ms);

@@ -45,7 +45,7 @@ async def run_timers(store: Store, timers: Mapping[str, Timer], stop: asyncio.Ev
         else:
             if len(rows) == BATCH:
                 wait_seconds = min(wait_seconds, RETRY_SECONDS)
-        await _wait(store, seen, stop, wait_seconds)
+        await wait_for_commit(store, seen, stop, wait_seconds)
 
 
 def _due(db: Reader) -> list[tuple[str, str, int]]:
@@ -58,7 +58,7 @@ def _fire(tx: Tx, timer: Timer, kind: str, key: str) -> None:
         timer(tx, key)
 
 
-async def _wait(store: Store, seen: int, stop: asyncio.Event, seconds: float) -> None:
+async def wait_for_commit(store: Store, seen: int, stop: asyncio.Event, seconds: float) -> None:
     """Waits for a commit, for `stop`, or for the time to pass."""
     waits = {asyncio.ensure_future(store.wakeups.after(seen)), asyncio.ensure_future(stop.wait())}
     try:
