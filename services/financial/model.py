@@ -35,6 +35,19 @@ class Held(StrEnum):
     """Real money at the exchange that trades are filled at."""
     GAME = "platform:held:game-wallets"
     """Game currencies, in gamification's wallets."""
+    PROCESSOR = "platform:held:processor"
+    """Real money at the payment processor, and what it has paid out."""
+
+
+class Account(StrEnum):
+    """Other accounts of the platform."""
+
+    IN_FLIGHT = "platform:in-flight"
+    """What has left its owner and was not confirmed by the processor yet; 0 when nothing is on its way."""
+    PROCESSING_COSTS = "platform:costs:processing"
+    """What the processor keeps of card payments."""
+    REFUND_COSTS = "platform:costs:refunds"
+    """Subscription payments given back; so revenue stays what was recorded as such."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +87,9 @@ class Earning:
     user_id: str
     """From whom."""
     source_id: str
-    """The trade or listing it is earned with; each earns once in its stream."""
-    held: Held
-    """Where the money is that it is taken from."""
+    """The trade, listing or payment it is earned with; each earns once in its stream."""
+    held: str
+    """Owner of the account it is taken from: a user, or where the money is."""
 
     @property
     def transfer(self) -> Transfer:

@@ -1,19 +1,22 @@
-"""What financial does about events: it records what the platform earns with them."""
+"""What financial does about events: it records what is earned, keeps subscriptions, and looks for what is odd."""
 
 from decimal import Decimal
 
-from astra.financial.v1.events_pb2 import RevenueRecorded
-from astra.financial.v1.revenue_pb2 import RevenueMode as RevenueModeProto
-from astra.financial.v1.revenue_pb2 import RevenueStream as RevenueStreamProto
+from astra.financial.v1.events_pb2 import ComplianceFlagRaised, PaymentCompleted
 from astra.nft.v1.events_pb2 import MarketplaceSale
 from astra.trading.v1.events_pb2 import TradeExecuted
 from astra.trading.v1.trade_pb2 import TradingMode
 from astra.type.v1.money_pb2 import Money
+from astra.user.v1.events_pb2 import AccountStatusChanged
+from astra.user.v1.user_pb2 import UserState
 
 from bridge.groups import Group
-from services.financial import store as sql
+from services.financial import payment_rows, subscriptions
+from services.financial.compliance import check_compliance
+from services.financial.earnings import record_earning
 from services.financial.model import Earning, Held, RevenueMode, RevenueStream
-from services.runtime.money import USD, parse_decimal, parse_money, to_money
+from services.financial.model_payments import Purpose
+from services.runtime.money import USD, parse_decimal, parse_money
 from services.runtime.transaction import Tx
 
 SHARDS = "SHARDS"
@@ -31,7 +34,7 @@ def record_trading_fee(tx: Tx, event: TradeExecuted) -> None:
         source_id=event.trade_id,
         held=Held.EXCHANGE if live else Held.PRACTICE,
     )
-    _record(tx, earning)
+    record_earning(tx, earning)
 
 
 def record_marketplace_fee(tx: Tx, event: MarketplaceSale) -> None:
@@ -45,7 +48,22 @@ def record_marketplace_fee(tx: Tx, event: MarketplaceSale) -> None:
         source_id=event.listing_id,
         held=Held.GAME,
     )
-    _record(tx, earning)
+    record_earning(tx, earning)
+
+
+def change_subscription(tx: Tx, event: PaymentCompleted) -> None:
+    """Activates, raises or renews the subscription that was paid for."""
+    payment = payment_rows.load(tx, event.payment_id)
+    if payment.purpose is Purpose.SUBSCRIPTION:
+        subscriptions.apply_payment(tx, payment)
+
+
+def suspend_subscription(tx: Tx, event: AccountStatusChanged) -> None:
+    """Suspends the subscription of a suspended account, and takes it up again with the account."""
+    delivery = tx.context.delivery
+    assert delivery is not None  # noqa: S101 - reactions have one
+    suspended = event.state == UserState.USER_STATE_SUSPENDED
+    subscriptions.set_account_status(tx, event.user_id, suspended=suspended, ordinal=delivery.ordinal)
 
 
 def _fee(money: Money, *, field: str, currency: str) -> Decimal:
@@ -55,28 +73,21 @@ def _fee(money: Money, *, field: str, currency: str) -> Decimal:
     return parse_money(money, field=field, currency=currency)
 
 
-def _record(tx: Tx, earning: Earning) -> None:
-    """Books an earning and tells of it, once for its trade or listing; nothing for 0."""
-    delivery = tx.context.delivery
-    if earning.amount == 0 or delivery is None or sql.was_earned(tx, earning):
-        return
-    revenue_id = sql.book(tx, earning.transfer)
-    sql.insert_revenue(tx, revenue_id, earning, earn_ms=delivery.ms)
-    tx.record(
-        RevenueRecorded(
-            revenue_id=revenue_id,
-            user_id=earning.user_id,
-            stream=RevenueStreamProto.Name(earning.stream),
-            mode=RevenueModeProto.Name(earning.mode),
-            amount=to_money(earning.amount, earning.currency),
-        )
-    )
-
-
 GROUPS = (
     Group(
         name="revenue_trackers",
         consumers=1,
         reactions={TradeExecuted: record_trading_fee, MarketplaceSale: record_marketplace_fee},
+    ),
+    Group(
+        name="subscription_processors",
+        consumers=1,
+        reactions={PaymentCompleted: change_subscription, AccountStatusChanged: suspend_subscription},
+    ),
+    Group(
+        name="financial_compliance",
+        consumers=1,
+        reactions={"financial.*": check_compliance},
+        excluding=frozenset({ComplianceFlagRaised}),
     ),
 )

@@ -1,6 +1,7 @@
 """The ledger and revenue in SQL."""
 
 from decimal import Decimal
+from sqlite3 import Row
 
 from astra.financial.v1.revenue_pb2 import Revenue
 from astra.financial.v1.revenue_pb2 import RevenueMode as RevenueModeProto
@@ -77,3 +78,13 @@ def sum_revenue(db: Reader, *, start_ms: int | None, end_ms: int | None) -> list
         )
         for row in rows
     ]
+
+
+def verify_kyc(tx: Tx, user_id: str, *, expire_ms: int) -> None:
+    """Notes that a user's identity was verified now."""
+    tx.execute("INSERT OR REPLACE INTO kyc VALUES (?, ?, ?)", user_id, tx.now_ms, expire_ms)
+
+
+def load_kyc(db: Reader, user_id: str) -> Row | None:
+    """Returns when a user's identity was last verified and until when that counts."""
+    return db.one("SELECT * FROM kyc WHERE user_id = ?", user_id)

@@ -18,6 +18,7 @@ from tests.serving import Metadata, as_service, as_user, reason_of, serving
 NAMES = [service.name for service in SERVICES]
 UNARY = [rpc for rpc in rpcs().values() if not rpc.server_streaming]
 GATED = [rpc for rpc in UNARY if "OPEN" not in rpc.allow]
+CARD = {"number": "4242424242424242", "expire_month": 12, "expire_year": 2090, "cvc": "123"}
 WRITES: dict[str, dict[str, Any]] = {
     "ExecuteTrade": {
         "user_id": "alice",
@@ -31,9 +32,19 @@ WRITES: dict[str, dict[str, Any]] = {
     "CreditShards": {"user_id": "alice", "amount": {"currency_code": "SHARDS", "amount": "10"}},
     "Interact": {"user_id": "alice", "target_user_id": "bob", "kind": 1},
     "CreateClan": {"user_id": "alice", "name": "The Ants"},
+    "Deposit": {"user_id": "alice", "amount": {"currency_code": "USD", "amount": "10"}, "card": CARD},
+    "CreatePayment": {
+        "user_id": "alice",
+        "purpose": 1,
+        "amount": {"currency_code": "USD", "amount": "10"},
+        "card": CARD,
+    },
+    "Subscribe": {"user_id": "alice", "tier": 3, "card": CARD},
+    "VerifyKyc": {"user_id": "alice"},
     "RegisterUser": {"username": "alice", "email": "alice@example.com", "password": "correct horse"},
 }
 """A good request for each write that needs no other first."""
+NEED_A_PAYMENT = {"Withdraw", "RefundPayment", "CancelSubscription"}
 NEED_A_CLAN = {
     "JoinClan",
     "LeaveClan",
@@ -152,7 +163,7 @@ async def test_a_repeated_write_returns_the_first_result_and_another_body_is_ref
 
 
 def test_every_write_is_tried_here_or_needs_another_first() -> None:
-    needs_another = {"CloseTrade", "DebitShards", *NEED_A_CLAN}
+    needs_another = {"CloseTrade", "DebitShards", *NEED_A_CLAN, *NEED_A_PAYMENT}
     takes_no_request_id = {"Login"}
     writes = {rpc.name for rpc in UNARY if not rpc.read_only}
     assert writes == set(WRITES) | needs_another | takes_no_request_id

@@ -20,6 +20,7 @@ GRPCURL = ROOT / ".tools" / "bin" / "grpcurl"
 USD = {"currencyCode": "USD", "amount": "100"}
 WATCH_SECONDS = 2
 """How long a stream is watched; that it goes on until then is its success."""
+CARD = {"number": "4242424242424242", "expireMonth": 12, "expireYear": 2090, "cvc": "123"}
 PUBLIC = {rpc.path: rpc for rpc in rpcs().values() if rpc.public}
 
 
@@ -62,6 +63,10 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
     trade = {**me, "symbol": "STRK", "amount": USD, "direction": "DIRECTION_LONG"}
     first = await stage.rest.post(trades, {key: trade[key] for key in ("symbol", "amount", "direction")}, session=user)
     open_trade = {**me, "tradeId": first["tradeId"]}
+    deposit = {**me, "amount": USD, "card": CARD}
+    paid = await stage.rest.post(
+        f"/v1/users/{user.user_id}/account:deposit", {"amount": USD, "card": CARD}, session=user
+    )
     name = f"u{uuid.uuid4().hex[:12]}"
     return {
         "ExecuteTrade": trade,
@@ -86,6 +91,15 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         **await clan_requests(stage, user),
         "ListFeed": me,
         "GetAccount": me,
+        "Deposit": deposit,
+        "Withdraw": {**me, "amount": USD},
+        "CreatePayment": {**deposit, "purpose": "PAYMENT_PURPOSE_DEPOSIT"},
+        "RefundPayment": {**me, "paymentId": paid["paymentId"]},
+        "ListTransactions": me,
+        "Subscribe": {**me, "tier": "SUBSCRIPTION_TIER_PRO", "card": CARD},
+        "GetSubscription": me,
+        "CancelSubscription": me,
+        "VerifyKyc": me,
         "GetRevenue": {},
         "ListUserNfts": me,
         "GetNft": {},
@@ -114,7 +128,7 @@ async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage) -> No
         if name == "GetNft":  # what the level-up by AwardXp brought
             listed = await eventually(running, "ListUserNfts", requests["ListUserNfts"], user.token)
             data = {"nftId": listed["nfts"][0]["nftId"]}
-        if name in {"GetRank", "TraceCorrelation"}:  # what a reaction fills
+        if name in {"GetRank", "TraceCorrelation", "CancelSubscription"}:  # what a reaction fills
             await eventually(running, name, data, user.token)
             continue
         method = rpc.path[1:]
