@@ -11,6 +11,12 @@ from services.runtime.errors import NotFound
 from services.runtime.transaction import Reader, Tx
 
 ABOVE_ALL_IDS = "~"
+# With its Genesis type, the user whose feat it was granted for, and the listing it is offered or being bought with.
+_NFT = (
+    "SELECT nft.*, genesis_type, reward.user_id AS creator_user_id, listing_id"
+    " FROM nft LEFT JOIN genesis USING (nft_id) LEFT JOIN reward USING (nft_id)"
+    " LEFT JOIN listing ON listing.nft_id = nft.nft_id AND listing.state IN (1, 2)"
+)
 
 
 def was_granted(db: Reader, user_id: str, reward: Reward) -> bool:
@@ -37,7 +43,7 @@ def insert_reward(tx: Tx, user_id: str, reward: Reward) -> str:
 
 def load_nft(db: Reader, nft_id: str) -> Row:
     """Returns an NFT. Raises `NotFound` if there is none."""
-    row = db.one("SELECT * FROM nft WHERE nft_id = ?", nft_id)
+    row = db.one(f"{_NFT} WHERE nft.nft_id = ?", nft_id)
     if row is None:
         raise NotFound(f"there is no NFT {nft_id}", reason="NFT_NOT_FOUND", nft_id=nft_id)
     return row
@@ -46,7 +52,7 @@ def load_nft(db: Reader, nft_id: str) -> Row:
 def list_nfts(db: Reader, user_id: str, *, before: str | None, limit: int) -> list[Row]:
     """Returns a user's NFTs newest first (ids are time-ordered), after the one with the id `before`."""
     return db.all(
-        "SELECT * FROM nft WHERE owner_user_id = ? AND nft_id < ? ORDER BY nft_id DESC LIMIT ?",
+        f"{_NFT} WHERE owner_user_id = ? AND nft.nft_id < ? ORDER BY nft.nft_id DESC LIMIT ?",
         user_id,
         ABOVE_ALL_IDS if before is None else before,
         limit,
@@ -62,6 +68,9 @@ def nft_message(row: Row) -> Nft:
         rarity=RarityProto.Name(row["rarity"]),
         rarity_score=str(SCORES[Rarity(row["rarity"])]),
         reward_kind=RewardKindProto.Name(row["reward_kind"]),
+        genesis_type=row["genesis_type"] or "",
+        creator_user_id=row["creator_user_id"] or "",
+        listing_id=row["listing_id"] or "",
     )
     nft.create_time.FromMilliseconds(row["create_ms"])
     return nft

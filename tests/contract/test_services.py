@@ -45,6 +45,7 @@ WRITES: dict[str, dict[str, Any]] = {
 }
 """A good request for each write that needs no other first."""
 NEED_A_PAYMENT = {"Withdraw", "RefundPayment", "CancelSubscription"}
+NEED_AN_NFT = {"MintNft", "ListForSale", "Unlist", "BuyNft"}
 NEED_A_CLAN = {
     "JoinClan",
     "LeaveClan",
@@ -163,7 +164,7 @@ async def test_a_repeated_write_returns_the_first_result_and_another_body_is_ref
 
 
 def test_every_write_is_tried_here_or_needs_another_first() -> None:
-    needs_another = {"CloseTrade", "DebitShards", *NEED_A_CLAN, *NEED_A_PAYMENT}
+    needs_another = {"CloseTrade", "DebitShards", *NEED_A_CLAN, *NEED_A_PAYMENT, *NEED_AN_NFT}
     takes_no_request_id = {"Login"}
     writes = {rpc.name for rpc in UNARY if not rpc.read_only}
     assert writes == set(WRITES) | needs_another | takes_no_request_id

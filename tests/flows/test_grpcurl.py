@@ -18,6 +18,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 GRPCURL = ROOT / ".tools" / "bin" / "grpcurl"
 USD = {"currencyCode": "USD", "amount": "100"}
+LARGE = {"currencyCode": "USD", "amount": "5001"}
+"""A trade of it unlocks an achievement, whose shards pay for an NFT."""
+SHARDS = {"currencyCode": "SHARDS", "amount": "10"}
+WAITS_FOR_A_REACTION = {"GetRank", "TraceCorrelation", "CancelSubscription", "MintNft", "BuyNft"}
 WATCH_SECONDS = 2
 """How long a stream is watched; that it goes on until then is its success."""
 CARD = {"number": "4242424242424242", "expireMonth": 12, "expireYear": 2090, "cvc": "123"}
@@ -61,7 +65,8 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
     """Returns a request that succeeds for every public rpc, by its name."""
     me, trades = {"userId": user.user_id}, f"/v1/users/{user.user_id}/trades"
     trade = {**me, "symbol": "STRK", "amount": USD, "direction": "DIRECTION_LONG"}
-    first = await stage.rest.post(trades, {key: trade[key] for key in ("symbol", "amount", "direction")}, session=user)
+    large = {"symbol": "STRK", "direction": "DIRECTION_LONG", "amount": LARGE}
+    first = await stage.rest.post(trades, large, session=user)
     open_trade = {**me, "tradeId": first["tradeId"]}
     deposit = {**me, "amount": USD, "card": CARD}
     paid = await stage.rest.post(
@@ -102,6 +107,12 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "VerifyKyc": me,
         "GetRevenue": {},
         "ListUserNfts": me,
+        "MintNft": {**me, "genesisType": "first_trade"},
+        "ListEligibleAchievements": me,
+        "ListListings": {},
+        "ListForSale": {**me, "price": SHARDS},
+        "Unlist": me,
+        "BuyNft": {**me, "listingId": await listing_of_another(stage)},
         "GetNft": {},
         "RegisterUser": {"username": name, "email": f"{name}@example.com", "password": PASSWORD},
         "Login": {"username": name, "password": PASSWORD},
@@ -113,10 +124,38 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
     }
 
 
-async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage) -> None:
+async def listing_of_another(stage: Stage) -> str:
+    """Returns the listing of an NFT that another user has traded for, minted and put up for sale."""
+    seller = await stage.rest.login(await registered(stage))
+    user = f"/v1/users/{seller.user_id}"
+    trade = {"symbol": "STRK", "direction": "DIRECTION_LONG", "amount": USD}
+    await stage.rest.post(f"{user}/trades", trade, session=seller)
+    nft = await minted(stage, seller)
+    listing = await stage.rest.post(f"{user}/nfts/{nft['nftId']}:list", {"price": SHARDS}, session=seller)
+    return str(listing["listingId"])
+
+
+async def minted(stage: Stage, trader: Session) -> Any:
+    """Returns the Genesis NFT of a user who has traded."""
+    user = f"/v1/users/{trader.user_id}"
+    async with asyncio.timeout(10):
+        while True:
+            achievements = (await stage.rest.get(f"{user}/eligible-achievements", session=trader))["achievements"]
+            if any(each.get("eligible") for each in achievements):
+                break
+            await asyncio.sleep(0.05)
+    return await stage.rest.post(f"{user}/nfts:mint", {"genesisType": "first_trade"}, session=trader)
+
+
+async def registered(stage: Stage) -> str:
+    """Registers a user and returns its name."""
     username = f"g{uuid.uuid4().hex[:12]}"
     await stage.rest.register(username)
-    user = await stage.rest.login(username)
+    return username
+
+
+async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage) -> None:
+    user = await stage.rest.login(await registered(stage))
     requests = await requests_for(stage, user)
     assert set(requests) == {rpc.name for rpc in PUBLIC.values()}
     failed: dict[str, str] = {}
@@ -128,7 +167,13 @@ async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage) -> No
         if name == "GetNft":  # what the level-up by AwardXp brought
             listed = await eventually(running, "ListUserNfts", requests["ListUserNfts"], user.token)
             data = {"nftId": listed["nfts"][0]["nftId"]}
-        if name in {"GetRank", "TraceCorrelation", "CancelSubscription"}:  # what a reaction fills
+        if name == "ListForSale":  # what was just minted
+            listed = await eventually(running, "ListUserNfts", requests["ListUserNfts"], user.token)
+            data["nftId"] = next(nft["nftId"] for nft in listed["nfts"] if nft.get("genesisType"))
+        if name == "Unlist":
+            listed = await eventually(running, "ListListings", {"sellerUserId": user.user_id}, user.token)
+            data = {**data, "listingId": listed["listings"][0]["listingId"]}
+        if name in WAITS_FOR_A_REACTION:
             await eventually(running, name, data, user.token)
             continue
         method = rpc.path[1:]
