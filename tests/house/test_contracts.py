@@ -53,7 +53,7 @@ def test_an_rpc_has_what_its_kind_needs(rpc: Rpc) -> None:
         assert "request_id" in fields, "a write takes a request_id (AIP-155)"
     if rpc.read_only:
         assert "request_id" not in fields
-    if rpc.name.startswith("List") or "page_token" in fields:
+    if (rpc.read_only and rpc.name.startswith("List")) or "page_token" in fields:
         assert {"page_size", "page_token"} <= set(fields)
         assert "next_page_token" in rpc.response.DESCRIPTOR.fields_by_name
 
