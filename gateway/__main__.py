@@ -1,8 +1,9 @@
-"""`python -m gateway`: serves the REST face of a mesh until SIGTERM, then drains."""
+"""`python -m gateway`: serves the REST face of a mesh until SIGTERM, then drains; SIGHUP reads the descriptors anew."""
 
 import asyncio
 import logging
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,14 @@ import typer
 import uvloop
 from aiohttp import web
 
-from gateway.process import BadDescriptors, running
+from gateway.api import BadDescriptors
+from gateway.process import Running, running
 from gateway.settings import Settings
+from gateway.workers import is_worker, supervise, worker_port
+from services import contracts
 from services.mesh import ROOT, Mesh
+
+log = structlog.get_logger("gateway")
 
 DESCRIPTORS = ROOT / "gen" / "descriptors.binpb"
 
@@ -23,6 +29,7 @@ def main(
     upstream: Annotated[str | None, typer.Option(help="HOST:PORT to call; the map's Envoy if absent.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; the map's if absent.", min=0, max=65535)] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; the map's if absent.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that share the port.", min=1, max=64)] = 1,
     cors_origin: Annotated[list[str] | None, typer.Option(help="Origin whose pages may call; repeatable.")] = None,
 ) -> None:
     """Serves the REST face of the mesh: JSON over HTTP, from the http rules of the descriptor set."""
@@ -37,35 +44,58 @@ def main(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
+    authorities: Mapping[str, str] = {}
     if upstream is None or port is None or host is None:
         mesh = Mesh.load()
+        if upstream is None:
+            # Every service has the same health path, so Envoy tells them apart by the authority.
+            authorities = {rpc.service: f"{rpc.domain}.mesh" for rpc in contracts.rpcs().values()}
         upstream = upstream or mesh.addresses["envoy-internal"]
         port = mesh.port("gateway") if port is None else port
         host = host or mesh.host("gateway")
+    if workers > 1 and not is_worker():
+        raise SystemExit(supervise(host, port, workers))
     settings = Settings(cors_origins=frozenset(cors_origin or ()))
     try:
-        described = descriptors.read_bytes()
-    except OSError as error:
-        raise SystemExit(f"{descriptors}: {error.strerror}; run `make gen`, or name a file by --descriptors") from None
-    try:
-        uvloop.run(serve(settings, described, upstream, host, port))
+        uvloop.run(serve(settings, descriptors, upstream, host, worker_port() or port, authorities))
     except BadDescriptors as error:
         raise SystemExit(f"{descriptors}: {error}") from None
 
 
-async def serve(settings: Settings, descriptors: bytes, upstream: str, host: str, port: int) -> None:
+async def serve(
+    settings: Settings, descriptors: Path, upstream: str, host: str, port: int, authorities: Mapping[str, str]
+) -> None:
     """Serves until SIGTERM or SIGINT; then stops accepting, finishes what is in hand, and closes the channel."""
     stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with running(settings, descriptors, upstream) as runner:
+        loop.add_signal_handler(number, stopping.set)
+    async with running(settings, _read(descriptors), upstream, authorities=authorities) as process:
+        loop.add_signal_handler(signal.SIGHUP, _reload, process, descriptors)
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(process.runner, host, port, reuse_port=is_worker()).start()
         except OSError as error:
             raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
-        structlog.get_logger("gateway").info("serving", addresses=[a[:2] for a in runner.addresses], upstream=upstream)
+        log.info("serving", addresses=process.addresses, upstream=upstream)
         await stopping.wait()
-        structlog.get_logger("gateway").info("draining", seconds=settings.drain_seconds)
+        log.info("draining", seconds=settings.drain_seconds)
+
+
+def _read(descriptors: Path) -> bytes:
+    try:
+        return descriptors.read_bytes()
+    except OSError as error:
+        raise BadDescriptors(f"{error.strerror}; run `make gen`, or name a file by --descriptors") from None
+
+
+def _reload(process: Running, descriptors: Path) -> None:
+    """Serves what the file says now; what cannot be served changes nothing."""
+    try:
+        process.reload(_read(descriptors))
+    except BadDescriptors as error:
+        log.error("not_reloaded", descriptors=str(descriptors), problem=str(error))
+        return
+    log.info("reloaded", descriptors=str(descriptors))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from protobuf import DescFieldValueMessage, DescMessage, Registry, ScalarType, merge_from_json
+from protobuf import DescField, DescFieldValueMessage, DescMessage, Registry, ScalarType, merge_from_json
 
-from gateway import percent
+from gateway import percent, raw_bodies
 from gateway.body import CODEC_ERRORS, BodyReader
+from gateway.content import Content
 from gateway.fields import Claims, FieldPath, NoSuchField, element_of, field_named, resolve
 from gateway.masks import NoMask, mask_of
 from gateway.parameters import AnswerOptions, BadParameter, answer_options, json_value, pairs
@@ -38,8 +39,16 @@ class Binder:
         self._registry = registry
         self._bodies = BodyReader(settings, registry)
 
-    def bind(self, match: Match[Route], raw_query: str, body: bytes, *, request_id: str | None = None) -> Bound:
-        """Returns the request message; `request_id` fills a field of that name if nothing else does.
+    def bind(
+        self,
+        match: Match[Route],
+        raw_query: str,
+        content: Content | bytes,
+        *,
+        request_id: str | None = None,
+        resume_token: str | None = None,
+    ) -> Bound:
+        """Returns the request message; `request_id` and `resume_token` fill fields of that name if nothing else does.
 
         Raises:
             Refused: something in the request does not fit, with 400 and the field at fault.
@@ -49,23 +58,32 @@ class Binder:
         for path in route.variables:
             if claims.claim(path, "the path"):
                 raise refusal(400, "INVALID_FIELD", f"the path sets two members of one oneof: {path.name!r}")
-        message, tree = self._from_body(route, body)
+        content = Content(content) if isinstance(content, bytes) else content
+        message, tree = self._from_body(route, content)
         answer, warnings = self._from_query(route, message, raw_query, claims)
         for path, (name, text) in zip(route.variables, match.values, strict=True):
             self._set(message, path, text, f"the path's {name!r}")
-        if request_id is not None:
-            _set_request_id(message, route.request, request_id)
+        for name, given in (("request_id", request_id), ("resume_token", resume_token)):
+            if given is not None:
+                _fill(message, field_named(route.request, name), given)
         if route.method == "PATCH" and route.body and isinstance(tree, dict):
             self._set_mask(route, message, tree)
         return Bound(message=message, answer=answer, warnings=warnings)
 
-    def _from_body(self, route: Route, body: bytes) -> tuple[Any, Any]:
+    def part(self, route: Route, content: Content) -> Any:
+        """Returns a message of a client stream after its first: path and query fill the first alone."""
+        return self._from_body(route, content)[0]
+
+    def _from_body(self, route: Route, content: Content) -> tuple[Any, Any]:
         """Returns the message with what the body sets, and the JSON it was."""
+        body = content.body
+        if route.raw_request:
+            return raw_bodies.filled(route, content), None
         if not body:
             return route.request.type(), None
         if route.body is None:
             raise refusal(400, "UNEXPECTED_BODY", f"{route.method} {route.template.text} takes no body: send it empty")
-        tree = self._bodies.read(body)
+        tree = self._bodies.read(body, start=content.start)
         for path in route.variables:
             inside = path.steps[len(route.body) :] if path.steps[: len(route.body)] == route.body else ()
             if inside and self._bodies.sets(inside[0].parent, tree, inside):
@@ -75,7 +93,7 @@ class Binder:
                     f"the path sets {path.name!r}, so the body may not: leave it out there",
                     field_path=path.name,
                 )
-        return self._bodies.fill(route.request, route.body, tree, body), tree
+        return self._bodies.fill(route.request, route.body, tree, body, start=content.start), tree
 
     def _from_query(
         self, route: Route, message: Any, raw_query: str, claims: Claims
@@ -143,7 +161,6 @@ class Binder:
             raise refusal(400, "INVALID_FIELD", f"the body: {error}") from None
 
 
-def _set_request_id(message: Any, request: DescMessage, request_id: str) -> None:
-    field = field_named(request, "request_id")
+def _fill(message: Any, field: DescField | None, text: str) -> None:
     if field is not None and element_of(field) is ScalarType.STRING and not message[field]:
-        message[field] = request_id
+        message[field] = text

@@ -20,8 +20,8 @@ from gateway.parameters import is_number_text, is_numeric
 from gateway.refusal import Refused, refusal
 from gateway.settings import Settings
 
-CODEC_ERRORS = (ValueError, TypeError, OverflowError, RecursionError)
-"""What the codec raises for JSON that does not fit a message."""
+CODEC_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, EOFError, KeyError)
+"""What the codec raises for JSON or bytes that do not fit a message."""
 
 
 class _Fault(Exception):
@@ -38,16 +38,16 @@ class BodyReader:
         self._lenient = settings.unknown_body_fields == "ignore"
         self._names: dict[str, Mapping[str, DescField]] = {}
 
-    def read(self, body: bytes) -> object:
-        """Reads a body as strict JSON; 400 with the byte otherwise."""
+    def read(self, body: bytes, *, start: int = 0) -> object:
+        """Reads a body, or the part of one that starts at a byte, as strict JSON; 400 with the byte otherwise."""
         limits = self._settings
         try:
             return load(body, max_depth=limits.max_json_depth, max_number_characters=limits.max_number_characters)
         except BadJson as error:
-            at = "" if error.offset is None else f", byte {error.offset}"
+            at = "" if error.offset is None else f", byte {start + error.offset}"
             raise refusal(400, "INVALID_JSON", f"the body is no valid JSON{at}: {error}") from None
 
-    def fill(self, request: DescMessage, wrap: tuple[DescField, ...], tree: Any, body: bytes) -> Any:
+    def fill(self, request: DescMessage, wrap: tuple[DescField, ...], tree: Any, body: bytes, *, start: int = 0) -> Any:
         """Returns a request whose field at `wrap` (the whole request, if empty) holds the body."""
         value = tree
         for step in reversed(wrap):
@@ -63,7 +63,7 @@ class BodyReader:
                 self._check(request, value, (), probe=True)
                 raise _Fault(names, str(error)) from None
         except _Fault as fault:
-            raise self._refused(fault, len(wrap), body) from None
+            raise self._refused(fault, len(wrap), body, start) from None
 
     def sets(self, message: DescMessage, tree: Any, steps: tuple[DescField, ...]) -> bool:
         """Tells whether a body sets the field at `steps`, under either name, or a oneof sibling on the way there."""
@@ -89,11 +89,11 @@ class BodyReader:
                 message = element
         return True
 
-    def _refused(self, fault: _Fault, wrapped: int, body: bytes) -> Refused:
+    def _refused(self, fault: _Fault, wrapped: int, body: bytes, start: int) -> Refused:
         path = fault.path[wrapped:]
         offset = offset_of(body, path, key=fault.at_key)
         place = f"the body's {written(path)!r}" if path else "the body"
-        at = "" if offset is None else f", byte {offset}"
+        at = "" if offset is None else f", byte {start + offset}"
         return refusal(400, fault.reason, f"{place}{at}: {fault.problem}", field_path=written(fault.path))
 
     def _check(self, message: DescMessage, tree: Any, path: JsonPath, *, probe: bool) -> None:

@@ -11,6 +11,7 @@ JsonPath = tuple[str | int, ...]
 
 # An unterminated string runs to the end, and nothing is tried twice: the time stays linear on any bytes.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?(?:"|\Z)', re.DOTALL)
+_DECODER = json.JSONDecoder()
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]|[^\s\[\]{},:"]+')
 
 
@@ -51,6 +52,39 @@ def load(body: bytes, *, max_depth: int, max_number_characters: int) -> object:
     return read
 
 
+def elements(body: bytes, *, max_depth: int, max_number_characters: int) -> Iterator[tuple[int, bytes]]:
+    """Yields the elements of a JSON array as they stand in the text, each with the byte it starts at.
+
+    Raises:
+        BadJson: the text is no array. An element itself is only told apart here; `load` reads it.
+    """
+    _check_limits(body, max_depth + 1, max_number_characters)
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadJson(f"no UTF-8: {error.reason}", error.start) from None
+    start = position = _after(text, 0, "[", "a client stream takes an array of messages")
+    offset = len(text[:position].encode())
+    if text[position : position + 1] == "]":
+        position += 1
+    else:
+        while True:
+            try:
+                _, end = _DECODER.raw_decode(text, position)
+            except json.JSONDecodeError as error:
+                raise BadJson(error.msg, len(text[: error.pos].encode())) from None
+            element = text[position:end].encode("utf-8", "replace")
+            offset += len(text[start:position].encode())
+            yield offset, element
+            offset, start, position = offset + len(element), end, _skipped(text, end)
+            if text[position : position + 1] == "]":
+                position += 1
+                break
+            position = _after(text, position, ",", "expected `,` or `]`")
+    if (position := _skipped(text, position)) < len(text):
+        raise BadJson("there is more after the array", len(text[:position].encode()))
+
+
 def offset_of(body: bytes, path: JsonPath, *, key: bool = False) -> int | None:
     """Returns the byte where the value at a path starts (or its key), in a text that `load` has read."""
     text = body.decode("utf-8")
@@ -64,6 +98,21 @@ def written(path: JsonPath) -> str:
     """Returns a path as people write it: `orders[2].amount`."""
     parts = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return parts.removeprefix(".")
+
+
+def _skipped(text: str, position: int) -> int:
+    """Returns the position after white space."""
+    while position < len(text) and text[position] in " \t\n\r":
+        position += 1
+    return position
+
+
+def _after(text: str, position: int, mark: str, problem: str) -> int:
+    """Returns the position after a mark and the white space around it."""
+    position = _skipped(text, position)
+    if text[position : position + 1] != mark:
+        raise BadJson(problem, len(text[:position].encode()))
+    return _skipped(text, position + 1)
 
 
 def _check_limits(body: bytes, max_depth: int, max_number_characters: int) -> None:

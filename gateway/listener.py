@@ -35,6 +35,7 @@ class Listener(web.Server):
             new_id=self._new_id,
             access_log=None,
             keepalive_timeout=75.0,
+            lingering_time=2.0,  # what a client still sends of a body that was refused; then the connection closes
             max_line_size=settings.max_target_bytes,
             # The parser's error tells which limit broke by its number alone, so the two have to differ.
             max_field_size=settings.max_header_bytes + (settings.max_header_bytes == settings.max_target_bytes),

@@ -61,13 +61,12 @@ def outgoing(headers: Headers, *, correlation: str, client_address: str | None) 
     return tuple(passed)
 
 
-def timeout_seconds(headers: Headers, settings: Settings) -> float:
-    """Returns the deadline of a call: the client's from `X-Server-Timeout` (seconds) or `Grpc-Timeout`, bounded.
+def asked_seconds(headers: Headers) -> float | None:
+    """Returns the deadline a client asks for, by `X-Server-Timeout` (seconds) or `Grpc-Timeout`.
 
     Raises:
         Refused: the header is malformed or zero.
     """
-    asked = settings.timeout_seconds
     if (text := headers.get("x-server-timeout")) is not None:
         if not _SECONDS.fullmatch(text):
             raise refusal(400, "INVALID_HEADER", f"X-Server-Timeout takes seconds, as 2.5, not {text[:40]!r}")
@@ -77,15 +76,28 @@ def timeout_seconds(headers: Headers, settings: Settings) -> float:
         if not found:
             raise refusal(400, "INVALID_HEADER", f"Grpc-Timeout takes digits and one of HMSmun, not {text[:40]!r}")
         asked = int(found[1]) * _UNITS[found[2]]
+    else:
+        return None
     if asked <= 0:
         raise refusal(400, "INVALID_HEADER", "the deadline is zero: nothing can be answered in time")
-    return min(asked, settings.max_timeout_seconds)
+    return asked
+
+
+def timeout_seconds(headers: Headers, settings: Settings) -> float:
+    """Returns the deadline of a unary call: the client's, bounded, or the settings'."""
+    asked = asked_seconds(headers)
+    return settings.timeout_seconds if asked is None else min(asked, settings.max_timeout_seconds)
 
 
 def request_id(headers: Headers) -> str | None:
     """Returns the `Idempotency-Key`, which the structured-field draft writes in quotes and most clients do not."""
     given = headers.get("idempotency-key")
     return given.strip().strip('"') or None if given else None
+
+
+def resume_token(headers: Headers) -> str | None:
+    """Returns the `Last-Event-ID` of a browser that goes on with a stream."""
+    return headers.get("last-event-id") or None
 
 
 def joined(*metadata: Iterable[tuple[str, str | bytes]] | None) -> Mapping[str, str | bytes]:

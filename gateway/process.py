@@ -1,69 +1,64 @@
 """Builds a gateway from its settings, a descriptor set and the address of the mesh."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import uuid6
 from aiohttp import web
-from protobuf import Registry
-from protobuf.wkt import FileDescriptorSet
 
-from gateway.binding import Binder
+from gateway.api import Api
+from gateway.health import Health
 from gateway.listener import Listener
-from gateway.outcome import Outcomes
-from gateway.rendering import Renderer
-from gateway.router import RouteClash
-from gateway.routes import BadRule, router_of
-from gateway.scanner import TemplateError
 from gateway.server import Gateway
 from gateway.settings import Settings
 from gateway.upstream import Upstream
 
 
-class BadDescriptors(ValueError):
-    """The descriptor set cannot be served: it is none, or one of its http rules is broken or taken."""
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A gateway that serves."""
 
+    runner: web.ServerRunner
+    gateway: Gateway
+    settings: Settings
 
-def registry_of(descriptors: bytes) -> Registry:
-    """Reads a descriptor set.
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        return [(address[0], address[1]) for address in self.runner.addresses]
 
-    Raises:
-        BadDescriptors: the bytes are none, or a file they need is missing.
-    """
-    try:
-        return FileDescriptorSet.from_binary(descriptors).to_registry()
-    except (ValueError, TypeError, EOFError, KeyError) as error:
-        raise BadDescriptors(f"no descriptor set with all its imports: {error}") from None
+    def reload(self, descriptors: bytes) -> None:
+        """Serves another descriptor set from the next request on; requests in hand stay with theirs.
+
+        Raises:
+            BadDescriptors: it cannot be served; the one before stays.
+        """
+        self.gateway.serve(Api.of(self.settings, descriptors))
 
 
 @asynccontextmanager
-async def running(settings: Settings, descriptors: bytes, upstream: str) -> AsyncIterator[web.ServerRunner]:
-    """Yields a runner to add sites to. At the end it stops accepting, drains, and closes the channel.
+async def running(
+    settings: Settings, descriptors: bytes, upstream: str, *, authorities: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
+    """Yields a gateway to add sites to. At the end it stops accepting, drains, and closes the channel.
+
+    `authorities` names who a proxy upstream takes a service's health check for; others are asked without.
 
     Raises:
         BadDescriptors: the descriptor set cannot be served.
     """
-    registry = registry_of(descriptors)
-    try:
-        router = router_of(registry, settings.router)
-    except (BadRule, TemplateError, RouteClash) as error:
-        raise BadDescriptors(str(error)) from None
-    async with Upstream(upstream, Outcomes(settings, registry)) as channel:
-        gateway = Gateway(
-            settings,
-            router=router,
-            binder=Binder(settings, registry),
-            renderer=Renderer(settings, registry),
-            upstream=channel,
-            new_id=_new_id,
-        )
+    api = Api.of(settings, descriptors)
+    async with Upstream(upstream) as channel:
+        health = Health(upstream, authorities or {}, settings.ready_seconds)
+        gateway = Gateway(settings, api, upstream=channel, health=health, new_id=_new_id)
         runner = web.ServerRunner(
             Listener(gateway.handle, settings, _new_id), shutdown_timeout=settings.drain_seconds, handle_signals=False
         )
         await runner.setup()
         try:
-            yield runner
+            yield Running(runner, gateway, settings)
         finally:
+            gateway.stop()
             await runner.cleanup()
 
 

@@ -32,10 +32,19 @@ HTTP_STATUS: Mapping[StatusCode, int] = {
 }
 """`google.rpc.Code` says which HTTP status a code has."""
 
+_MAPPED_BACK = (
+    StatusCode.NOT_FOUND,
+    StatusCode.UNIMPLEMENTED,
+    StatusCode.INTERNAL,
+    StatusCode.UNAVAILABLE,
+    StatusCode.PERMISSION_DENIED,
+    StatusCode.UNAUTHENTICATED,
+)
 _OWN_CODES = {
     405: StatusCode.UNIMPLEMENTED,
     408: StatusCode.DEADLINE_EXCEEDED,
-    **{HTTP_STATUS[code]: code for code in (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED, StatusCode.INTERNAL)},
+    502: StatusCode.INTERNAL,
+    **{HTTP_STATUS[code]: code for code in _MAPPED_BACK},
 }
 """Codes of what the gateway refuses by itself; the rest is INVALID_ARGUMENT."""
 

@@ -15,8 +15,10 @@ from protobuf import (
     message_to_json_value,
 )
 
+from gateway.body import CODEC_ERRORS
 from gateway.fields import FREE_TYPES, WRAPPERS, element_of, is_json_scalar
 from gateway.parameters import AnswerOptions
+from gateway.refusal import Refused, refusal
 from gateway.routes import Route
 from gateway.settings import Settings
 
@@ -33,9 +35,29 @@ class Renderer:
         self._settings = settings
         self._registry = registry
 
-    def render(self, route: Route, reply: bytes, answer: AnswerOptions) -> bytes:
-        """Returns the JSON body for a reply's bytes."""
-        message: Any = route.response.type.from_binary(reply)
+    def parse(self, route: Route, reply: bytes) -> Any:
+        """Returns the message of a reply's bytes.
+
+        Raises:
+            Refused: they are none of that type, with 502.
+        """
+        try:
+            return route.response.type.from_binary(reply)
+        except CODEC_ERRORS as error:
+            raise _bad_reply(route, error) from None
+
+    def render(self, route: Route, message: Any, answer: AnswerOptions) -> bytes:
+        """Returns the JSON body for a reply.
+
+        Raises:
+            Refused: the reply has no JSON form (an `Any` of a type that is not in the descriptor set), with 502.
+        """
+        try:
+            return self._render(route, message, answer)
+        except CODEC_ERRORS as error:
+            raise _bad_reply(route, error) from None
+
+    def _render(self, route: Route, message: Any, answer: AnswerOptions) -> bytes:
         defaults = answer.defaults or self._settings.defaults
         int64 = answer.int64 or self._settings.int64
         shown = route.response_body
@@ -96,6 +118,10 @@ class Renderer:
                 continue
             adapted[field.json_name] = self._adapted(field, value, defaults, int64)
         return adapted
+
+
+def _bad_reply(route: Route, error: Exception) -> Refused:
+    return refusal(502, "BAD_REPLY", f"the service's reply is no valid {route.response.type_name}: {error}")
 
 
 def _integer(text: Any, int64: str) -> Any:

@@ -1,6 +1,6 @@
 """The REST routes of a descriptor set: every `google.api.http` rule, checked before anything is served (rule 3)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,26 +35,42 @@ class Route:
     """The field the body fills, empty for the whole request, None for a rule without body."""
     response_body: DescField | None
     """The field the answer shows; None for the whole reply."""
-    not_served: str
-    """Why such rpcs are answered UNIMPLEMENTED; empty for those that are served."""
+    descriptor: DescMethod
+    raw_request: bool
+    """Whether the body goes as it is into a `google.api.HttpBody`."""
+    raw_response: bool
+    """Whether the answer is the data of a `google.api.HttpBody`."""
+
+    @property
+    def client_streaming(self) -> bool:
+        return self.descriptor.method_kind in ("client_streaming", "bidi_streaming")
+
+    @property
+    def server_streaming(self) -> bool:
+        return self.descriptor.method_kind in ("server_streaming", "bidi_streaming")
 
     def __str__(self) -> str:
         return self.rpc
 
 
-def router_of(registry: Registry, options: RouterOptions) -> Router[Route]:
-    """Registers every rule of a descriptor set.
+def router_of(routes: Iterable[Route], options: RouterOptions) -> Router[Route]:
+    """Registers routes.
 
     Raises:
-        BadRule, TemplateError, RouteClash: a rule is broken, or two rules ask for the same requests.
+        RouteClash: two of them ask for the same requests.
     """
     router: Router[Route] = Router(options)
-    for route in routes_of(registry):
+    for route in routes:
         router.add(route.method, route.template, route)
     return router
 
 
 def routes_of(registry: Registry) -> Iterator[Route]:
+    """Yields the route of every rule of a descriptor set.
+
+    Raises:
+        BadRule, TemplateError: a rule is broken.
+    """
     option = registry.extension(HTTP_OPTION)
     if option is None:
         return
@@ -101,7 +117,9 @@ def _route(method: DescMethod, rule: Any) -> Route:
         variables=variables,
         body=body,
         response_body=response_body,
-        not_served=_not_served(method, body, response_body),
+        descriptor=method,
+        raw_request=body is not None and _is_http_body(body[-1] if body else method.input),
+        raw_response=_is_http_body(response_body or method.output),
     )
 
 
@@ -134,13 +152,6 @@ def _top_field(message: DescMessage, name: str) -> DescField:
     return field
 
 
-def _not_served(method: DescMethod, body: tuple[DescField, ...] | None, response_body: DescField | None) -> str:
-    if method.method_kind != "unary":
-        return f"{method.method_kind.replace('_', ' ')} rpcs are not served over REST yet: call it by gRPC"
-    shown = [method.output if response_body is None else response_body]
-    filled: list[DescMessage | DescField] = [] if body is None else [body[-1] if body else method.input]
-    for part in (*shown, *filled):
-        message = part if isinstance(part, DescMessage) else getattr(part.value, "message", None)
-        if message is not None and message.type_name == HTTP_BODY:
-            return "raw bodies (google.api.HttpBody) are not served over REST yet: call it by gRPC"
-    return ""
+def _is_http_body(part: DescMessage | DescField) -> bool:
+    message = part if isinstance(part, DescMessage) else getattr(part.value, "message", None)
+    return isinstance(message, DescMessage) and message.type_name == HTTP_BODY

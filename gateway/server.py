@@ -1,25 +1,27 @@
 """One request from HTTP to the mesh and back."""
 
-import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway import cors, metadata
-from gateway.binding import Binder
+from gateway import cors, metadata, raw_bodies
+from gateway.api import Api
+from gateway.binding import Binder, Bound
+from gateway.content import Content, parts, whole
+from gateway.delivery import deliver
+from gateway.health import Health
 from gateway.percent import BadEscape
 from gateway.refusal import Refused, refusal
 from gateway.rendering import Renderer
 from gateway.router import Match, RedirectToPath, Router, UnknownMethod, UnknownPath
 from gateway.routes import Route
 from gateway.settings import Settings
-from gateway.upstream import Upstream
+from gateway.streaming import Shown, Streams
+from gateway.upstream import Reply, Upstream
 
-_JSON = re.compile(r"application/(?:json|[a-z0-9!#$&^_.-]+\+json)", re.IGNORECASE)
 _PROBLEM = "application/problem+json"
 _UNSAFE_IN_WARNING = re.compile(r'[^\x20-\x7e]|["\\]')
 
@@ -27,39 +29,47 @@ log = structlog.get_logger("gateway")
 
 
 class Gateway:
-    """Answers requests. It holds no state but its routes and its channel."""
+    """Answers requests. It holds no state but its routes, its channel and whether it stops."""
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        router: Router[Route],
-        binder: Binder,
-        renderer: Renderer,
-        upstream: Upstream,
-        new_id: Callable[[], str],
+        self, settings: Settings, api: Api, *, upstream: Upstream, health: Health, new_id: Callable[[], str]
     ) -> None:
         self._settings = settings
-        self._router = router
-        self._binder = binder
-        self._renderer = renderer
+        self._api = api
         self._upstream = upstream
+        self._health = health
+        self._streams = Streams(settings)
         self._new_id = new_id
+
+    def serve(self, api: Api) -> None:
+        """Serves another descriptor set from the next request on."""
+        self._api = api
+
+    def stop(self) -> None:
+        """Ends the streams, which would not end by themselves."""
+        self._streams.stopping.set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request; every failure has the one shape."""
         started = time.perf_counter()
         correlation = metadata.correlation_id(request.headers, self._new_id)
+        shared = {"X-Correlation-ID": correlation}
+        shared.update(cors.answer_headers(request.headers.get("origin"), self._settings))
         try:
-            response = await self._answer(request, correlation)
+            response = await self._answer(request, correlation, shared)
         except Refused as refused:
             response = failure_response(refused, request.headers.get("accept", ""))
+        except ConnectionError:
+            log.info("client_gone", path=request.rel_url.raw_path, correlation_id=correlation)
+            raise
         except Exception:
             log.exception("request_crashed", correlation_id=correlation, path=request.rel_url.raw_path)
             crash = refusal(500, "INTERNAL", f"the gateway failed; its log has correlation id {correlation}")
             response = failure_response(crash, request.headers.get("accept", ""))
-        response.headers["X-Correlation-ID"] = correlation
-        response.headers.update(cors.answer_headers(request.headers.get("origin"), self._settings))
+        if not response.prepared:
+            for name, value in shared.items():
+                vary = response.headers.get(name) if name == "Vary" else None
+                response.headers[name] = f"{vary}, {value}" if vary else value
         log.info(
             "request",
             method=request.method,
@@ -70,60 +80,87 @@ class Gateway:
         )
         return response
 
-    async def _answer(self, request: web.BaseRequest, correlation: str) -> web.Response:
+    async def _answer(
+        self, request: web.BaseRequest, correlation: str, shared: Mapping[str, str]
+    ) -> web.StreamResponse:
         path = request.rel_url.raw_path
         if path == "/healthz":
             return web.json_response({"status": "up"})
         if path == "/readyz":
             return await self._readiness()
+        if path == "/health" or path.startswith("/health/"):
+            return await self._health.answer(path, self._api.services)
         if request.method == "OPTIONS" and (asked := request.headers.get("access-control-request-method")):
             return self._preflight(path, asked, request.headers.get("origin", ""))
-        found = self._find(request, path)
+        api = self._api
+        found = _find(api.router, request, path)
         if isinstance(found, web.Response):
             return found
+        sent = metadata.outgoing(request.headers, correlation=correlation, client_address=request.remote)
+        if found.target.client_streaming or found.target.server_streaming:
+            return await self._streamed(request, api, found, sent, shared)
+        return await self._unary(request, api, found, sent)
+
+    async def _unary(
+        self, request: web.BaseRequest, api: Api, found: Match[Route], sent: tuple[tuple[str, str], ...]
+    ) -> web.Response:
         route = found.target
-        if route.not_served:
-            raise refusal(501, "NOT_SERVED", f"{route.rpc}: {route.not_served}")
-        body = await self._body(request)
-        bound = self._binder.bind(
-            found, request.rel_url.raw_query_string, body, request_id=metadata.request_id(request.headers)
-        )
-        reply = await self._upstream.call(
-            route.rpc,
-            bound.message.to_binary(),
-            metadata=metadata.outgoing(request.headers, correlation=correlation, client_address=request.remote),
-            timeout_seconds=metadata.timeout_seconds(request.headers, self._settings),
-        )
-        response = web.Response(
-            body=self._renderer.render(route, reply.payload, bound.answer), content_type="application/json"
-        )
+        bound = _bind(api.binder, request, found, await whole(request, self._settings, raw=route.raw_request))
+        timeout = metadata.timeout_seconds(request.headers, self._settings)
+        payload = bound.message.to_binary()
+        reply = await self._upstream.call(route.rpc, payload, api.outcomes, metadata=sent, timeout_seconds=timeout)
+        return self._replied(request, api.renderer, route, bound, reply)
+
+    async def _streamed(
+        self,
+        request: web.BaseRequest,
+        api: Api,
+        found: Match[Route],
+        sent: tuple[tuple[str, str], ...],
+        shared: Mapping[str, str],
+    ) -> web.StreamResponse:
+        route = found.target
+        timeout = metadata.asked_seconds(request.headers)  # a stream has none of its own
+        if route.client_streaming:
+            contents = parts(request, self._settings, raw=route.raw_request)
+            first = await anext(contents, Content())
+        else:
+            contents, first = None, await whole(request, self._settings, raw=route.raw_request)
+        bound = _bind(api.binder, request, found, first)
+
+        async def messages() -> AsyncIterator[bytes]:
+            yield bound.message.to_binary()
+            if contents is not None:
+                async for content in contents:
+                    yield api.binder.part(route, content).to_binary()
+
+        async with self._upstream.stream(
+            route.rpc, messages(), api.outcomes, metadata=sent, timeout_seconds=timeout
+        ) as stream:
+            if route.server_streaming:
+                shown = Shown(route, api.renderer, bound.answer)
+                return await self._streams.answer(request, shown, stream, shared)
+            return self._replied(request, api.renderer, route, bound, await stream.reply())
+
+    def _replied(
+        self, request: web.BaseRequest, renderer: Renderer, route: Route, bound: Bound, reply: Reply
+    ) -> web.Response:
+        """Returns the answer for the one reply of a call."""
+        message = renderer.parse(route, reply.payload)
+        if route.raw_response:
+            content_type, body = raw_bodies.shown(route, message)
+        else:
+            content_type, body = "application/json", renderer.render(route, message, bound.answer)
+        response = deliver(request, body, content_type, self._settings)
         response.headers.update(metadata.answered(reply.metadata))
         for warning in bound.warnings:
             response.headers.add("Warning", f'299 - "{_UNSAFE_IN_WARNING.sub("?", warning)}"')
         return response
 
-    def _find(self, request: web.BaseRequest, path: str) -> Match[Route] | web.Response:
-        """Returns the rule of a request, or the answer to one that needs none."""
-        try:
-            return self._router.find(request.method, path)
-        except BadEscape as error:
-            raise refusal(400, "BAD_ESCAPE", f"the path cannot be decoded: {error}") from None
-        except RedirectToPath as redirect:
-            query = request.rel_url.raw_query_string
-            return web.Response(status=308, headers={"Location": redirect.path + ("?" + query if query else "")})
-        except UnknownMethod as error:
-            allow = {"Allow": ", ".join(sorted({*error.allowed, "OPTIONS"}))}
-            if request.method == "OPTIONS":
-                return web.Response(status=204, headers=allow)
-            message = f"{request.method} is not allowed on {path}; allowed: {allow['Allow']}"
-            raise refusal(405, "METHOD_NOT_ALLOWED", message, headers=allow) from None
-        except UnknownPath:
-            raise refusal(404, "UNKNOWN_PATH", f"there is nothing at {path}") from None
-
     def _preflight(self, path: str, asked: str, origin: str) -> web.Response:
         """Answers what a browser asks before a request that another origin's page makes."""
         try:
-            self._router.find(asked, path)
+            self._api.router.find(asked, path)
             methods = frozenset({asked})
         except UnknownMethod as error:
             methods = error.allowed
@@ -139,37 +176,34 @@ class Gateway:
         body = {"status": "ready" if ready else "the upstream is not connected"}
         return web.json_response(body, status=200 if ready else 503)
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        """Reads a body within the limits, once its type is known to be JSON."""
-        limit = self._settings.max_body_bytes
-        too_large = refusal(413, "BODY_TOO_LARGE", f"a body may have at most {limit} bytes")
-        if not request.body_exists:
-            return b""
-        if (request.content_length or 0) > limit:
-            raise too_large
-        expectation = request.headers.get("expect", "100-continue").lower()
-        if expectation != "100-continue":
-            raise refusal(417, "UNKNOWN_EXPECTATION", f"the expectation {expectation[:40]!r} cannot be met")
-        if "expect" in request.headers:
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # aiohttp would take the answer for started
-        try:
-            async with asyncio.timeout(self._settings.body_seconds):
-                body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise too_large from None
-        except TimeoutError:
-            raise refusal(408, "BODY_TOO_SLOW", "the body did not arrive in time") from None
-        except (HttpProcessingError, web.RequestPayloadError) as error:
-            raise refusal(400, "BROKEN_BODY", f"the body cannot be read: {error}") from None
-        if body and not (
-            _JSON.fullmatch(request.content_type) and (request.charset or "utf-8").lower().replace("_", "-") == "utf-8"
-        ):
-            given = request.headers.get("content-type", "none")
-            raise refusal(
-                415, "NOT_JSON", f"send the body as Content-Type: application/json (in UTF-8); it came as {given[:80]}"
-            )
-        return body
+
+def _bind(binder: Binder, request: web.BaseRequest, found: Match[Route], content: Content) -> Bound:
+    return binder.bind(
+        found,
+        request.rel_url.raw_query_string,
+        content,
+        request_id=metadata.request_id(request.headers),
+        resume_token=metadata.resume_token(request.headers) if found.target.server_streaming else None,
+    )
+
+
+def _find(router: Router[Route], request: web.BaseRequest, path: str) -> Match[Route] | web.Response:
+    """Returns the rule of a request, or the answer to one that needs none."""
+    try:
+        return router.find(request.method, path)
+    except BadEscape as error:
+        raise refusal(400, "BAD_ESCAPE", f"the path cannot be decoded: {error}") from None
+    except RedirectToPath as redirect:
+        query = request.rel_url.raw_query_string
+        return web.Response(status=308, headers={"Location": redirect.path + ("?" + query if query else "")})
+    except UnknownMethod as error:
+        allow = {"Allow": ", ".join(sorted({*error.allowed, "OPTIONS"}))}
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers=allow)
+        message = f"{request.method} is not allowed on {path}; allowed: {allow['Allow']}"
+        raise refusal(405, "METHOD_NOT_ALLOWED", message, headers=allow) from None
+    except UnknownPath:
+        raise refusal(404, "UNKNOWN_PATH", f"there is nothing at {path}") from None
 
 
 def failure_response(refused: Refused, accept: str) -> web.Response:
@@ -179,9 +213,12 @@ def failure_response(refused: Refused, accept: str) -> web.Response:
         part.partition(";")[0].strip().lower() == _PROBLEM and not re.search(r";\s*q=0(?:\.0*)?\s*(?:;|$)", part)
         for part in accept.split(",")
     )
-    return web.Response(
+    response = web.Response(
         status=failure.http_status,
         body=failure.problem_json() if problem else failure.status_json(),
         content_type=_PROBLEM if problem else "application/json",
         headers=dict(failure.headers),
     )
+    if failure.headers.get("Connection") == "close":
+        response.force_close()
+    return response

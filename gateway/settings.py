@@ -37,7 +37,7 @@ class Settings:
     max_headers: int = 100
 
     body_seconds: float = 30.0
-    """How long a client may take to send its body; then 408."""
+    """How long a client may take to send its body (in a client stream, to send more of it); then 408."""
     timeout_seconds: float = 10.0
     """The deadline of a call whose client names none."""
     max_timeout_seconds: float = 60.0
@@ -48,6 +48,16 @@ class Settings:
     """How long requests in hand may take once the gateway stops."""
     ready_seconds: float = 1.0
     """How long a readiness probe waits for the upstream connection."""
+
+    stream_open_seconds: float = 1.0
+    """How long server-sent events wait for their first message; a failure that comes later is an event."""
+    heartbeat_seconds: float = 15.0
+    """How long a stream of events may say nothing; proxies cut connections that are silent."""
+    write_seconds: float = 60.0
+    """How long a client may not read while there is something for it; then its stream is cut."""
+
+    compress_from_bytes: int = 1024
+    """Shorter answers are sent as they are."""
 
     cors_origins: frozenset[str] = frozenset()
     """Origins whose pages may read answers, as `https://app.example.com`; `*` for any."""

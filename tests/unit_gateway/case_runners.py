@@ -9,6 +9,10 @@ from urllib.parse import quote
 import grpc
 from protobuf import DescMessage, Registry
 
+from gateway.binding import Binder
+from gateway.content import Content
+from gateway.health import http_status as health_http_status
+from gateway.json_text import elements
 from gateway.masks import NoMask, mask_of
 from gateway.outcome import Outcomes
 from gateway.parameters import AnswerOptions, pairs
@@ -18,6 +22,8 @@ from gateway.rendering import Renderer
 from gateway.router import RouteClash, Router, RouterOptions, UnknownMethod, UnknownPath
 from gateway.scanner import TemplateError
 from gateway.settings import Settings
+from tests.unit_gateway.case_clients import client_encodes
+from tests.unit_gateway.case_wire import is_for_the_wire, run_on_the_wire
 from tests.unit_gateway.compliance import bound_by_client
 from tests.unit_gateway.schema import bind, compiled, find, registry_of, with_rules
 
@@ -120,6 +126,9 @@ def _query(case: Case) -> None:
 
 
 def _weave(case: Case) -> None:
+    if case["streaming"]:
+        _weave_stream(case)
+        return
     rule: dict[str, Any] = {"path": "/x"}
     if case["body"]:
         rule["body"] = case["body_prefix"] or "*"
@@ -128,7 +137,28 @@ def _weave(case: Case) -> None:
     _expect_message({**case, "expect_http_status": 400}, described, "POST", "/x", query, wanted="")
 
 
+def _weave_stream(case: Case) -> None:
+    query = "&".join(f"{name}={quote(value)}" for name, value in case["bindings"])
+    described = with_rules(("Woven", "POST", {"path": "/x", "body": case["body_prefix"] or "*"}), streaming="client")
+    registry, match = find(described, "POST", "/x", Settings())
+    binder = Binder(Settings(), registry)
+    limits = {"max_depth": Settings().max_json_depth, "max_number_characters": Settings().max_number_characters}
+    (_, first), *rest = elements(case["body"].encode(), **limits)
+    messages = [binder.bind(match, query, Content(first)).message]
+    messages += [binder.part(match.target, Content(body, start=start)) for start, body in rest]
+    wanted = [type(messages[0]).from_json(json.dumps(message)) for message in case["expect"]]
+    assert [message.to_binary() for message in messages] == [message.to_binary() for message in wanted]
+
+
+def _health(case: Case) -> None:
+    code = next(code for code in grpc.StatusCode if code.value[0] == case["grpc_status"])
+    assert health_http_status(code, case["serving_status"]) == case["http"]
+
+
 def _request(case: Case) -> None:
+    if is_for_the_wire(case):
+        run_on_the_wire(case)
+        return
     rule = {"path": case["template"], "body": case["body_rule"], "response_body": case.get("response_body_rule", "")}
     kind = case["rpc"].rpartition("/")[2] if "rpc" in case else _kind_of(case)
     if kind == "CreateBook" and case["rpc"].startswith("vanguard"):
@@ -185,7 +215,7 @@ def _expect_response(case: Case, described: bytes, settings: Settings) -> None:
         assert written == {"details": [], **response.get("json", written)}
     elif "message_json" in response:
         reply = match.target.response.type.from_json(json.dumps(response["message_json"]))
-        shown = json.loads(Renderer(settings, registry).render(match.target, reply.to_binary(), AnswerOptions()))
+        shown = json.loads(Renderer(settings, registry).render(match.target, reply, AnswerOptions()))
         wanted = response["message_json"]
         name = case.get("response_body_rule")
         assert shown == (wanted[name] if name else wanted)
@@ -257,4 +287,6 @@ RUNNERS: Mapping[str, Callable[[Case], None]] = {
     "status_map": _status,
     "field_mask_from_body": _mask,
     "showcase_compliance": _compliance,
+    "client_encode": client_encodes,
+    "health": _health,
 }

@@ -18,7 +18,7 @@ from tests.unit_gateway.schema import compiled, registry_of
 def bound_by_client(rpc: str, request: dict[str, Any]) -> tuple[Any, Any]:
     """Returns the request as a message, and the message the gateway makes of its REST form."""
     registry, settings = registry_of(compiled()), Settings()
-    router = router_of(registry, settings.router)
+    router = router_of(routes_of(registry), settings.router)
     for route in routes_of(registry):
         if route.rpc != f"/cases.Compliance/{rpc}" or request.get("intendedBindingUri") not in (
             None,

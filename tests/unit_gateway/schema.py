@@ -14,7 +14,7 @@ from protobuf.wkt import FileDescriptorSet
 
 from gateway.binding import Binder
 from gateway.router import Match
-from gateway.routes import Route, router_of
+from gateway.routes import Route, router_of, routes_of
 from gateway.settings import Settings
 
 PROTOS = Path(__file__).parent / "protos"
@@ -33,20 +33,24 @@ def compiled() -> bytes:
         return out.read_bytes()
 
 
-def with_rules(*rules: tuple[str, str, dict[str, Any]], response: str = "", streaming: bool = False) -> bytes:
+def with_rules(*rules: tuple[str, str, dict[str, Any]], response: str = "", streaming: str = "") -> bytes:
     """Returns the set with a service `cases.Cases` more: an rpc for each (request type, http method, rule).
 
-    A rule has `path`, and `body`, `response_body` as in `google.api.http`; replies have the request's type if no other.
+    A rule has `path`, and `body`, `response_body` as in `google.api.http`. Replies have the request's type if no other;
+    `streaming` is `server`, `client` or both of them.
     """
     described = descriptor_pb2.FileDescriptorSet.FromString(compiled())
-    file = described.file.add(name="rules.proto", package="cases", syntax="proto3", dependency=["cases.proto"])
+    file = described.file.add(
+        name="rules.proto", package="cases", syntax="proto3", dependency=["cases.proto", "google/api/httpbody.proto"]
+    )
     service = file.service.add(name="Cases")
     for index, (request, verb, rule) in enumerate(rules):
         method = service.method.add(
             name=f"Call{index}",
-            input_type=f".cases.{request}",
-            output_type=f".cases.{response or request}",
-            server_streaming=streaming,
+            input_type=_full_name(request),
+            output_type=_full_name(response or request),
+            server_streaming="server" in streaming,
+            client_streaming="client" in streaming,
         )
         http = http_pb2.HttpRule(**{key: value for key, value in rule.items() if key != "path"})
         if verb.lower() in _PLAIN:
@@ -58,6 +62,10 @@ def with_rules(*rules: tuple[str, str, dict[str, Any]], response: str = "", stre
     return described.SerializeToString()
 
 
+def _full_name(name: str) -> str:
+    return f".{name}" if "." in name else f".cases.{name}"
+
+
 def registry_of(described: bytes) -> Registry:
     return FileDescriptorSet.from_binary(described).to_registry()
 
@@ -65,7 +73,7 @@ def registry_of(described: bytes) -> Registry:
 def find(described: bytes, method: str, path: str, settings: Settings) -> tuple[Registry, Match[Route]]:
     """Routes a request."""
     registry = registry_of(described)
-    return registry, router_of(registry, settings.router).find(method, path)
+    return registry, router_of(routes_of(registry), settings.router).find(method, path)
 
 
 def bind(

@@ -7,10 +7,10 @@ import grpc
 import pytest
 
 from gateway.__main__ import DESCRIPTORS
+from gateway.api import BadDescriptors, registry_of
 from gateway.binding import Binder
 from gateway.outcome import Outcomes
 from gateway.parameters import AnswerOptions, answer_options
-from gateway.process import BadDescriptors, registry_of
 from gateway.refusal import Refused
 from gateway.rendering import Renderer
 from gateway.routes import BadRule, router_of, routes_of
@@ -162,16 +162,10 @@ def test_empty_mask_of_a_patch_is_made_from_the_body(query: str, mask: list[str]
     assert (message.update_mask.paths, message.book.name) == (mask, "books/1")
 
 
-def test_streams_are_registered_but_not_served() -> None:
-    described = with_rules(("Named", "GET", {"path": "/x"}), streaming=True)
-    assert "server streaming" in find(described, "GET", "/x", Settings())[1].target.not_served
-
-
 def test_routes_of_the_mesh_itself_are_sound() -> None:
     routes = list(routes_of(registry_of(DESCRIPTORS.read_bytes())))
     assert routes
-    router_of(registry_of(DESCRIPTORS.read_bytes()), Settings().router)
-    assert not [route.rpc for route in routes if route.not_served]
+    router_of(routes, Settings().router)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +182,7 @@ def test_routes_of_the_mesh_itself_are_sound() -> None:
 )
 def test_broken_rule_is_refused_at_start(rule: dict[str, Any], told: str) -> None:
     with pytest.raises(BadRule, match=told):
-        router_of(registry_of(with_rules(("Proto3Message", "POST", rule))), Settings().router)
+        list(routes_of(registry_of(with_rules(("Proto3Message", "POST", rule)))))
 
 
 def test_bytes_that_are_no_descriptor_set_are_refused() -> None:
@@ -210,13 +204,13 @@ def test_answer_has_the_asked_form(alt: str, changed: dict[str, Any]) -> None:
     plain = {"int64Value": "9007199254740993", "uint64Value": "5", "enumValue": "Y", "nested": {}}
     reply = match.target.response.type.from_json(json.dumps(plain))
     options = answer_options("$alt", alt, AnswerOptions())
-    shown = json.loads(Renderer(Settings(), registry).render(match.target, reply.to_binary(), options))
+    shown = json.loads(Renderer(Settings(), registry).render(match.target, reply, options))
     assert shown == {**plain, **changed}
 
 
 def test_defaults_are_written_as_asked() -> None:
     registry, match = find(READ, "GET", "/x/a", Settings())
-    reply = match.target.response.type.from_json('{"structValueValue": [], "nested": {}}').to_binary()
+    reply = match.target.response.type.from_json('{"structValueValue": [], "nested": {}}')
     none, scalars, everything = (
         json.loads(Renderer(Settings(defaults=how), registry).render(match.target, reply, AnswerOptions()))
         for how in ("none", "scalars", "all")
@@ -244,8 +238,8 @@ def test_defaults_are_written_as_asked() -> None:
 def test_response_body_shows_one_field(shown: str, reply: str, wanted: Any) -> None:
     described = with_rules(("Proto3Message", "GET", {"path": "/x", "response_body": shown}))
     registry, match = find(described, "GET", "/x", Settings())
-    payload = match.target.response.type.from_json(reply).to_binary()
-    assert json.loads(Renderer(Settings(), registry).render(match.target, payload, AnswerOptions())) == wanted
+    message = match.target.response.type.from_json(reply)
+    assert json.loads(Renderer(Settings(), registry).render(match.target, message, AnswerOptions())) == wanted
 
 
 def test_details_that_cannot_be_decoded_are_kept() -> None:

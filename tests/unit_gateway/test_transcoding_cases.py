@@ -1,4 +1,4 @@
-"""What other transcoders do: which cases hold here, which do not yet, and our verdict on the disputed ones."""
+"""What other transcoders do: every case of the tiers that must pass, and our verdict on the disputed ones."""
 
 import json
 from collections.abc import Iterator
@@ -6,32 +6,17 @@ from typing import Any
 
 import pytest
 
+from gateway.scanner import TemplateError
 from services.mesh import ROOT
 from tests.unit_gateway.case_runners import Case, NotCovered, run
 
 CASES = ROOT.parent / "shared" / "transcoding_cases.json"
 MUST_PASS = ("core", "core-with-options", "security", "strictness", "robustness")
 
-HTTP_BODY = "google.api.HttpBody comes with a later issue; until then its rpcs are 501"
-STREAMS = "streams come with a later issue; until then their rpcs are 501"
-NOT_YET = {
-    "request-0513": HTTP_BODY,
-    "request-0514": HTTP_BODY,
-    "request-0612": HTTP_BODY,
-    "request-0613": HTTP_BODY,
-    "request-0614": HTTP_BODY,
-    "request-0624": STREAMS,
-    "request-0625": STREAMS,
-    "request-0626": STREAMS,
-    "request-0627": STREAMS,
-    "weave-0645": STREAMS,
+CONTRADICTED = {
+    "client_encode-0660": "`*` after `**`: clients can write it, but template_parse-0258 and -0259 refuse the rule",
 }
-"""Must-pass cases that do not hold yet. One that starts to hold has to leave this table: the test says so."""
-
-NOT_YET_KINDS = {
-    "client_encode": "writing requests as REST is a client's work; no client of ours speaks REST yet",
-    "health": "a health service's answer as HTTP; /readyz tells the state of the channel, no service's",
-}
+"""Cases that must pass and cannot, since others that must pass say the opposite."""
 
 DIFFERENT = {
     "match-0108": "`+` in a query is a space (rule 9), as browsers and Go, .NET and Java write it",
@@ -69,17 +54,15 @@ pytestmark = pytest.mark.skipif(not CASES.exists(), reason="the collection of ca
 
 
 @pytest.mark.parametrize("case", list(_cases()))
-def test_case_holds_or_is_listed_with_its_reason(case: Case) -> None:
-    listed = NOT_YET.get(case["id"]) or NOT_YET_KINDS.get(case["kind"]) if case["tier"] in MUST_PASS else None
+def test_case_holds_or_is_decided_otherwise_with_a_reason(case: Case) -> None:
     differs = DIFFERENT.get(case["id"]) if case["tier"] in ("disputed", "extension") else None
-    if case["tier"] == "quirk_do_not_copy" or listed or differs:
-        with pytest.raises((AssertionError, NotCovered)):
+    if case["tier"] == "quirk_do_not_copy" or differs or case["id"] in CONTRADICTED:
+        with pytest.raises((AssertionError, NotCovered, TemplateError)):
             run(case)
         return
     run(case)
 
 
-def test_lists_name_only_cases_of_their_tiers() -> None:
+def test_only_disputed_cases_and_extensions_may_be_decided_otherwise() -> None:
     tiers = {case["id"]: case["tier"] for case in json.loads(CASES.read_text())}
-    assert {tiers[name] for name in NOT_YET} <= set(MUST_PASS)
     assert {tiers[name] for name in DIFFERENT} <= {"disputed", "extension"}
