@@ -4,13 +4,18 @@ from collections.abc import Iterable
 
 from gateway.settings import Settings
 
-_EXPOSED = "X-Correlation-ID, Retry-After, Warning, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+_EXPOSED = (
+    "X-Correlation-ID, ETag, Age, X-Astra-Stale, Retry-After, Warning, "
+    "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+)
 _ACCEPTED = ", ".join(
     [
         "Authorization",
         "Content-Type",
         "Grpc-Timeout",
         "Idempotency-Key",
+        "If-None-Match",
+        "Last-Event-ID",
         "Traceparent",
         "Tracestate",
         "X-Correlation-ID",

@@ -11,6 +11,8 @@ from gateway.parser import Template, parse
 from gateway.router import Router, RouterOptions
 
 HTTP_OPTION = "google.api.http"
+STALE_OPTION = "astra.api.v1.stale_ok"
+"""Of our own protos; a descriptor set without it has no such rpcs."""
 HTTP_BODY = "google.api.HttpBody"
 WHOLE = "*"
 
@@ -36,6 +38,8 @@ class Route:
     response_body: DescField | None
     """The field the answer shows; None for the whole reply."""
     descriptor: DescMethod
+    stale_ok: bool
+    """Whether the rpc's option lets an old answer stand in while the service is down."""
     raw_request: bool
     """Whether the body goes as it is into a `google.api.HttpBody`."""
     raw_response: bool
@@ -72,6 +76,7 @@ def routes_of(registry: Registry) -> Iterator[Route]:
         BadRule, TemplateError: a rule is broken.
     """
     option = registry.extension(HTTP_OPTION)
+    stale_option = registry.extension(STALE_OPTION)
     if option is None:
         return
     for service in registry:
@@ -82,14 +87,15 @@ def routes_of(registry: Registry) -> Iterator[Route]:
             if options is None or option.type not in options:
                 continue
             rule = options[option.type]
-            yield _route(method, rule)
+            stale_ok = bool(stale_option is not None and options[stale_option.type])
+            yield _route(method, rule, stale_ok)
             for additional in rule.additional_bindings:
                 if additional.additional_bindings:
                     raise BadRule(f"{_rpc(method)}: additional_bindings may not stand inside of additional_bindings")
-                yield _route(method, additional)
+                yield _route(method, additional, stale_ok)
 
 
-def _route(method: DescMethod, rule: Any) -> Route:
+def _route(method: DescMethod, rule: Any, stale_ok: bool) -> Route:
     rpc = _rpc(method)
     if rule.pattern is None:
         raise BadRule(f"{rpc}: its google.api.http rule has no path")
@@ -118,6 +124,7 @@ def _route(method: DescMethod, rule: Any) -> Route:
         body=body,
         response_body=response_body,
         descriptor=method,
+        stale_ok=stale_ok,
         raw_request=body is not None and _is_http_body(body[-1] if body else method.input),
         raw_response=_is_http_body(response_body or method.output),
     )

@@ -13,12 +13,14 @@ from gateway.binding import Binder, Bound
 from gateway.content import Content, parts, whole
 from gateway.delivery import deliver
 from gateway.health import Health
+from gateway.openapi.pages import Pages
 from gateway.percent import BadEscape
 from gateway.refusal import Refused, refusal
 from gateway.rendering import Renderer
 from gateway.router import Match, RedirectToPath, Router, UnknownMethod, UnknownPath
 from gateway.routes import Route
 from gateway.settings import Settings
+from gateway.stale import LastAnswers
 from gateway.streaming import Shown, Streams
 from gateway.upstream import Reply, Upstream
 
@@ -29,7 +31,7 @@ log = structlog.get_logger("gateway")
 
 
 class Gateway:
-    """Answers requests. It holds no state but its routes, its channel and whether it stops."""
+    """Answers requests. Its only state is its routes, its channel, last answers, and whether it stops."""
 
     def __init__(
         self, settings: Settings, api: Api, *, upstream: Upstream, health: Health, new_id: Callable[[], str]
@@ -39,6 +41,8 @@ class Gateway:
         self._upstream = upstream
         self._health = health
         self._streams = Streams(settings)
+        self._last = LastAnswers(settings)
+        self._pages = Pages(settings)
         self._new_id = new_id
 
     def serve(self, api: Api) -> None:
@@ -88,6 +92,8 @@ class Gateway:
             return web.json_response({"status": "up"})
         if path == "/readyz":
             return await self._readiness()
+        if (page := self._pages.answer(request, path, self._api)) is not None:
+            return page
         if path == "/health" or path.startswith("/health/"):
             return await self._health.answer(path, self._api.services)
         if request.method == "OPTIONS" and (asked := request.headers.get("access-control-request-method")):
@@ -108,7 +114,18 @@ class Gateway:
         bound = _bind(api.binder, request, found, await whole(request, self._settings, raw=route.raw_request))
         timeout = metadata.timeout_seconds(request.headers, self._settings)
         payload = bound.message.to_binary()
-        reply = await self._upstream.call(route.rpc, payload, api.outcomes, metadata=sent, timeout_seconds=timeout)
+        key = self._last.key(request.method, route, payload, dict(sent).get("authorization", ""))
+        try:
+            reply = await self._upstream.call(route.rpc, payload, api.outcomes, metadata=sent, timeout_seconds=timeout)
+        except Refused as refused:
+            last = key and self._last.instead_of(refused.failure, key)
+            if not last:
+                raise
+            response = self._replied(request, api.renderer, route, bound, Reply(last.payload, {}))
+            response.headers.extend(last.headers)
+            return response
+        if key:
+            self._last.keep(key, reply.payload)
         return self._replied(request, api.renderer, route, bound, reply)
 
     async def _streamed(

@@ -10,6 +10,8 @@ from gateway.router import RouterOptions
 class Settings:
     """How a gateway routes, reads, calls and answers. The defaults are the strict ones."""
 
+    title: str = "REST API"
+    """What the documentation calls the API."""
     router: RouterOptions = field(default_factory=RouterOptions)
 
     unknown_parameters: Literal["strict", "warn", "ignore"] = "strict"
@@ -58,6 +60,13 @@ class Settings:
 
     compress_from_bytes: int = 1024
     """Shorter answers are sent as they are."""
+
+    stale_max_age_seconds: float = 300.0
+    """How old an answer may be that stands in for a service that is down."""
+    stale_max_bytes: int = 64 * 1024
+    """Larger answers are not kept for that."""
+    stale_total_bytes: int = 32 * 1024 * 1024
+    stale_entries: int = 10_000
 
     cors_origins: frozenset[str] = frozenset()
     """Origins whose pages may read answers, as `https://app.example.com`; `*` for any."""

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from astra.api.v1 import access_pb2
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
@@ -16,9 +17,15 @@ from gateway.binding import Binder
 from gateway.router import Match
 from gateway.routes import Route, router_of, routes_of
 from gateway.settings import Settings
+from services.mesh import ROOT
 
 PROTOS = Path(__file__).parent / "protos"
-_ALSO = ("google/api/annotations.proto", "google/rpc/status.proto", "google/rpc/error_details.proto")
+_ALSO = (
+    "astra/api/v1/access.proto",
+    "google/api/annotations.proto",
+    "google/rpc/status.proto",
+    "google/rpc/error_details.proto",
+)
 _PLAIN = ("get", "put", "post", "delete", "patch")
 
 
@@ -27,13 +34,15 @@ def compiled() -> bytes:
     """Returns the descriptor set of every proto beside this module, with its imports."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "set.binpb"
-        includes = [PROTOS, files("google") / "..", files("grpc_tools") / "_proto"]
+        includes = [PROTOS, ROOT / "protos", files("google") / "..", files("grpc_tools") / "_proto"]
         arguments = ["protoc", *(f"-I{path}" for path in includes), "--include_imports", f"--descriptor_set_out={out}"]
         assert protoc.main([*arguments, *(path.name for path in sorted(PROTOS.glob("*.proto"))), *_ALSO]) == 0
         return out.read_bytes()
 
 
-def with_rules(*rules: tuple[str, str, dict[str, Any]], response: str = "", streaming: str = "") -> bytes:
+def with_rules(
+    *rules: tuple[str, str, dict[str, Any]], response: str = "", streaming: str = "", stale_ok: bool = False
+) -> bytes:
     """Returns the set with a service `cases.Cases` more: an rpc for each (request type, http method, rule).
 
     A rule has `path`, and `body`, `response_body` as in `google.api.http`. Replies have the request's type if no other;
@@ -59,6 +68,7 @@ def with_rules(*rules: tuple[str, str, dict[str, Any]], response: str = "", stre
             http.custom.CopyFrom(http_pb2.CustomHttpPattern(kind=verb, path=rule["path"]))
         options: Any = method.options
         options.Extensions[annotations_pb2.http].CopyFrom(http)
+        options.Extensions[access_pb2.stale_ok] = stale_ok
     return described.SerializeToString()
 
 
