@@ -14,13 +14,19 @@ from aiohttp import web
 
 from gateway.api import BadDescriptors
 from gateway.process import Running, running
-from gateway.settings import Settings
+from gateway.settings import SessionRules, Settings
 from gateway.workers import is_worker, supervise, worker_port
 from services import contracts
 from services.mesh import ROOT, Mesh
 
 log = structlog.get_logger("gateway")
 
+SESSIONS = SessionRules(
+    login_rpc="/astra.user.v1.UserService/Login",
+    refresh_rpc="/astra.user.v1.UserService/RefreshSession",
+    logout_rpc="/astra.user.v1.UserService/Logout",
+)
+"""Of the mesh; another project's descriptor set has none."""
 DESCRIPTORS = ROOT / "gen" / "descriptors.binpb"
 
 
@@ -29,6 +35,7 @@ def main(
     upstream: Annotated[str | None, typer.Option(help="HOST:PORT to call; the map's Envoy if absent.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; the map's if absent.", min=0, max=65535)] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; the map's if absent.")] = None,
+    insecure_cookies: Annotated[bool, typer.Option(help="Let session cookies travel without TLS.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that share the port.", min=1, max=64)] = 1,
     cors_origin: Annotated[list[str] | None, typer.Option(help="Origin whose pages may call; repeatable.")] = None,
 ) -> None:
@@ -55,7 +62,12 @@ def main(
         host = host or mesh.host("gateway")
     if workers > 1 and not is_worker():
         raise SystemExit(supervise(host, port, workers))
-    settings = Settings(cors_origins=frozenset(cors_origin or ()))
+    settings = Settings(
+        title="AstraTrade mesh" if authorities else "REST API",
+        cors_origins=frozenset(cors_origin or ()),
+        sessions=SESSIONS if authorities else None,
+        secure_cookies=not insecure_cookies,
+    )
     try:
         uvloop.run(serve(settings, descriptors, upstream, host, worker_port() or port, authorities))
     except BadDescriptors as error:

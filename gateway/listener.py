@@ -11,8 +11,8 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.failures import failure_response
 from gateway.refusal import Refused, refusal
-from gateway.server import failure_response
 from gateway.settings import Settings
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -34,7 +34,9 @@ def correlation_id(headers: Headers, new_id: Callable[[], str]) -> str:
     return given if _CORRELATION_ID.fullmatch(given) else new_id()
 
 
-def outgoing(headers: Headers, *, correlation: str, client_address: str | None) -> tuple[tuple[str, str], ...]:
+def outgoing(
+    headers: Headers, *, correlation: str, client_address: str | None, session_token: str | None = None
+) -> tuple[tuple[str, str], ...]:
     """Returns the metadata of a call.
 
     Only what is named here passes, so hop-by-hop, `grpc-*`, `-bin`, pseudo and `x-astra-*` headers never do. The
@@ -51,6 +53,8 @@ def outgoing(headers: Headers, *, correlation: str, client_address: str | None) 
         if not _PRINTABLE.fullmatch(authorizations[0]):
             raise refusal(400, "INVALID_HEADER", "Authorization holds characters outside of printable ASCII")
         passed.append(("authorization", authorizations[0]))
+    elif session_token and _PRINTABLE.fullmatch(session_token):
+        passed.append(("authorization", f"Bearer {session_token}"))
     traceparent = headers.get("traceparent") or ""
     if _TRACEPARENT.fullmatch(traceparent):
         passed.append(("traceparent", traceparent))

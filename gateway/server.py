@@ -7,24 +7,25 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import structlog
 from aiohttp import web
 
-from gateway import cors, metadata, raw_bodies
+from gateway import cors, metadata, raw_bodies, sessions
 from gateway.api import Api
 from gateway.binding import Binder, Bound
 from gateway.content import Content, parts, whole
 from gateway.delivery import deliver
+from gateway.failures import failure_response
+from gateway.finding import find, preflight
 from gateway.health import Health
 from gateway.openapi.pages import Pages
-from gateway.percent import BadEscape
 from gateway.refusal import Refused, refusal
 from gateway.rendering import Renderer
-from gateway.router import Match, RedirectToPath, Router, UnknownMethod, UnknownPath
+from gateway.router import Match
 from gateway.routes import Route
+from gateway.sessions import Sessions
 from gateway.settings import Settings
 from gateway.stale import LastAnswers
 from gateway.streaming import Shown, Streams
 from gateway.upstream import Reply, Upstream
 
-_PROBLEM = "application/problem+json"
 _UNSAFE_IN_WARNING = re.compile(r'[^\x20-\x7e]|["\\]')
 
 log = structlog.get_logger("gateway")
@@ -43,6 +44,7 @@ class Gateway:
         self._streams = Streams(settings)
         self._last = LastAnswers(settings)
         self._pages = Pages(settings)
+        self._sessions = Sessions(settings, upstream)
         self._new_id = new_id
 
     def serve(self, api: Api) -> None:
@@ -96,13 +98,20 @@ class Gateway:
             return page
         if path == "/health" or path.startswith("/health/"):
             return await self._health.answer(path, self._api.services)
+        if (signed := await self._sessions.answer(request, path, self._api, correlation)) is not None:
+            return signed
         if request.method == "OPTIONS" and (asked := request.headers.get("access-control-request-method")):
-            return self._preflight(path, asked, request.headers.get("origin", ""))
+            return preflight(self._api.router, path, asked, request.headers.get("origin", ""), self._settings)
         api = self._api
-        found = _find(api.router, request, path)
+        found = find(api.router, request, path)
         if isinstance(found, web.Response):
             return found
-        sent = metadata.outgoing(request.headers, correlation=correlation, client_address=request.remote)
+        sent = metadata.outgoing(
+            request.headers,
+            correlation=correlation,
+            client_address=request.remote,
+            session_token=sessions.bearer(request) if self._settings.sessions else None,
+        )
         if found.target.client_streaming or found.target.server_streaming:
             return await self._streamed(request, api, found, sent, shared)
         return await self._unary(request, api, found, sent)
@@ -174,20 +183,6 @@ class Gateway:
             response.headers.add("Warning", f'299 - "{_UNSAFE_IN_WARNING.sub("?", warning)}"')
         return response
 
-    def _preflight(self, path: str, asked: str, origin: str) -> web.Response:
-        """Answers what a browser asks before a request that another origin's page makes."""
-        try:
-            self._api.router.find(asked, path)
-            methods = frozenset({asked})
-        except UnknownMethod as error:
-            methods = error.allowed
-        except RedirectToPath:
-            methods = frozenset()
-        except (UnknownPath, BadEscape):
-            raise refusal(404, "UNKNOWN_PATH", f"there is nothing at {path}") from None
-        allow = {"Allow": ", ".join(sorted({*methods, "OPTIONS"}))}
-        return web.Response(status=204, headers=allow | cors.preflight_headers(origin, methods, self._settings))
-
     async def _readiness(self) -> web.Response:
         ready = await self._upstream.ready(self._settings.ready_seconds)
         body = {"status": "ready" if ready else "the upstream is not connected"}
@@ -202,40 +197,3 @@ def _bind(binder: Binder, request: web.BaseRequest, found: Match[Route], content
         request_id=metadata.request_id(request.headers),
         resume_token=metadata.resume_token(request.headers) if found.target.server_streaming else None,
     )
-
-
-def _find(router: Router[Route], request: web.BaseRequest, path: str) -> Match[Route] | web.Response:
-    """Returns the rule of a request, or the answer to one that needs none."""
-    try:
-        return router.find(request.method, path)
-    except BadEscape as error:
-        raise refusal(400, "BAD_ESCAPE", f"the path cannot be decoded: {error}") from None
-    except RedirectToPath as redirect:
-        query = request.rel_url.raw_query_string
-        return web.Response(status=308, headers={"Location": redirect.path + ("?" + query if query else "")})
-    except UnknownMethod as error:
-        allow = {"Allow": ", ".join(sorted({*error.allowed, "OPTIONS"}))}
-        if request.method == "OPTIONS":
-            return web.Response(status=204, headers=allow)
-        message = f"{request.method} is not allowed on {path}; allowed: {allow['Allow']}"
-        raise refusal(405, "METHOD_NOT_ALLOWED", message, headers=allow) from None
-    except UnknownPath:
-        raise refusal(404, "UNKNOWN_PATH", f"there is nothing at {path}") from None
-
-
-def failure_response(refused: Refused, accept: str) -> web.Response:
-    """Writes a failure: as problem+json for clients that ask for it, else as `google.rpc.Status`."""
-    failure = refused.failure
-    problem = any(
-        part.partition(";")[0].strip().lower() == _PROBLEM and not re.search(r";\s*q=0(?:\.0*)?\s*(?:;|$)", part)
-        for part in accept.split(",")
-    )
-    response = web.Response(
-        status=failure.http_status,
-        body=failure.problem_json() if problem else failure.status_json(),
-        content_type=_PROBLEM if problem else "application/json",
-        headers=dict(failure.headers),
-    )
-    if failure.headers.get("Connection") == "close":
-        response.force_close()
-    return response

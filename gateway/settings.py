@@ -7,6 +7,18 @@ from gateway.router import RouterOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRules:
+    """Which rpcs sign a browser in and out, and where their replies hold the tokens."""
+
+    login_rpc: str
+    """`/package.Service/Method`; its request is what `POST /session` takes."""
+    refresh_rpc: str = ""
+    logout_rpc: str = ""
+    token_field: str = "access_token"  # noqa: S105 - the name of a field
+    refresh_field: str = "refresh_token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a gateway routes, reads, calls and answers. The defaults are the strict ones."""
 
@@ -67,6 +79,11 @@ class Settings:
     """Larger answers are not kept for that."""
     stale_total_bytes: int = 32 * 1024 * 1024
     stale_entries: int = 10_000
+
+    sessions: SessionRules | None = None
+    """Sign-in for browsers at `/session`; none if absent."""
+    secure_cookies: bool = True
+    """Whether browsers send the cookies over TLS alone (and to loopback). Off only where there is no TLS."""
 
     cors_origins: frozenset[str] = frozenset()
     """Origins whose pages may read answers, as `https://app.example.com`; `*` for any."""
