@@ -41,6 +41,7 @@ lock: .tools/.done ## Pins the newest versions and their hashes, without address
 	$(TOOLS)/python -m pip install --quiet uv
 	$(TOOLS)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
+	$(TOOLS)/uv pip compile $(LOCK) --group bench -o bench.lock
 
 
 run: setup ## Starts the whole mesh on this machine; Ctrl-C stops it.
@@ -75,10 +76,21 @@ bench: setup ## Measures the store; goals are printed and written to build/bench
 bench-chain: setup ## Measures whole chains by REST, the idle mesh, and 1,000 events/s.
 	@$(BIN)/python -m tests.bench.chain
 
+bench-gateway: setup .bench/.done ## Measures the gateway against Envoy's transcoder and a FastAPI handler.
+	@$(BIN)/python -m tests.bench.gateway
+
+.bench/.done: bench.lock
+	$(PYTHON) -m venv .bench
+	.bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench.lock
+	@touch $@
+
+fuzz-gateway: setup ## Compares the gateway with Envoy's transcoder on 10,000 generated requests.
+	@$(BIN)/python -m tests.gateway_fuzz
+
 golden: setup ## Renews the golden files; their diff is the review.
 	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
 
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
-	rm -rf .venv .tools gen build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test system bench bench-chain golden clean
+.PHONY: help setup gen lock run demo check lint type envoy-check test system bench bench-chain bench-gateway fuzz-gateway golden clean
