@@ -129,6 +129,8 @@ class BodyReader:
             if numeric and isinstance(item, str) and isinstance(scalar, ScalarType):
                 if len(item) > self._settings.max_number_characters or not is_number_text(item, scalar):
                     raise _Fault(place, f"{item[:60]!r} is no number of type {scalar.name.lower()}")
+            elif isinstance(element, DescEnum) and _is_beyond_enums(item):
+                raise _Fault(place, f"{str(item)[:60]} is no number of an enum")
             elif nested and isinstance(item, dict) and isinstance(element, DescMessage):
                 self._check(element, item, place, probe=probe)
         if not probe:
@@ -158,6 +160,13 @@ class BodyReader:
             }
             self._names[message.type_name] = names
         return names
+
+
+def _is_beyond_enums(item: Any) -> bool:
+    """Tells numbers that no enum can have; the codec would take them, and fail only when it writes the message."""
+    if isinstance(item, str) and is_number_text(item, ScalarType.INT32):
+        return True  # a number is no name
+    return isinstance(item, int | float) and not isinstance(item, bool) and not -(2**31) <= item < 2**31
 
 
 def _expected(element: ScalarType | DescEnum | DescMessage | None) -> str:

@@ -59,7 +59,12 @@ def json_value(field: DescField, text: str) -> object:
             raise BadParameter(f"a parameter cannot set a field {kind_of(field)}")
         return _scalar(scalar, text)
     if isinstance(element, DescEnum):
-        return int(text) if _INTEGER.fullmatch(text) and len(text) < 12 else text
+        if not _INTEGER.fullmatch(text):
+            return text
+        # Beyond int32 the codec would only notice when it is too late to say which field it is.
+        if len(text) > 11 or not -(2**31) <= int(text) < 2**31:
+            raise BadParameter(f"{text[:60]!r} is no number of an enum")
+        return int(text)
     if element is None:
         raise BadParameter("a parameter cannot set a map")
     return _scalar(element, text)

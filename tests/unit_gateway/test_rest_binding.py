@@ -248,3 +248,12 @@ def test_details_that_cannot_be_decoded_are_kept() -> None:
         grpc.StatusCode.ABORTED, "x", {"grpc-status-details-bin": b"\xff\xff"}
     )
     assert failure.details[0]["value"] == "//8="
+
+
+@pytest.mark.parametrize("number", ["9007199254740993", "-2147483649", "99999999999999999999999999"])
+def test_number_that_no_enum_can_have_is_refused_with_its_field(number: str) -> None:
+    described = with_rules(("Proto3Message", "POST", {"path": "/x/{enum_value}", "body": "nested"}))
+    for path, body in ((f"/x/{number}", b""), ("/x/1", b'{"enumValue": %b}' % number.encode())):
+        with pytest.raises(Refused) as refused:
+            bind(described, "POST", path, "", body)
+        assert "enum" in refused.value.failure.message
