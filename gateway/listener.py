@@ -33,6 +33,7 @@ class Listener(web.Server):
             self,
             loop=asyncio.get_running_loop(),
             new_id=self._new_id,
+            head_seconds=settings.head_seconds,
             access_log=None,
             keepalive_timeout=75.0,
             lingering_time=2.0,  # what a client still sends of a body that was refused; then the connection closes
@@ -58,11 +59,45 @@ class Listener(web.Server):
 class _Protocol(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_new_id",)
+    __slots__ = ("_head_seconds", "_head_timer", "_new_id")
 
-    def __init__(self, server: Listener, *, new_id: Callable[[], str], **limits: Any) -> None:
+    def __init__(self, server: Listener, *, new_id: Callable[[], str], head_seconds: float, **limits: Any) -> None:
         super().__init__(server, **limits)
         self._new_id = new_id
+        self._head_seconds = head_seconds
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+
+    def _watch_head(self) -> None:
+        """Counts the time while no request is there, at the start and in a head: aiohttp would wait for ever."""
+        if self._current_request is not None or self._messages:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+        elif self._head_timer is None:
+            self._head_timer = self._loop.call_later(self._head_seconds, self._head_too_slow)
+
+    def _head_too_slow(self) -> None:
+        self._head_timer = None
+        if self._current_request is not None or self._messages or not isinstance(self.transport, asyncio.Transport):
+            return
+        body = refusal(408, "HEAD_TOO_SLOW", "the request's head did not arrive in time").failure.status_json()
+        head = f"Content-Type: application/json\r\nX-Correlation-ID: {self._new_id()}\r\nConnection: close\r\n"
+        length = f"Content-Length: {len(body)}\r\n\r\n"
+        self.transport.write(b"HTTP/1.1 408 Request Timeout\r\n" + (head + length).encode() + body)
+        self.force_close()
 
     def handle_error(
         self,

@@ -50,6 +50,8 @@ class Settings:
     """The longest header field; longer ones are 431."""
     max_headers: int = 100
 
+    head_seconds: float = 10.0
+    """How long a client may take to send a request's head; then 408."""
     body_seconds: float = 30.0
     """How long a client may take to send its body (in a client stream, to send more of it); then 408."""
     timeout_seconds: float = 10.0
