@@ -99,12 +99,14 @@ _DEEDS: Mapping[int, str] = {
     InteractionKind.INTERACTION_KIND_COMMENT: "left you a comment",
     InteractionKind.INTERACTION_KIND_SHARE: "shared you with others",
     InteractionKind.INTERACTION_KIND_FOLLOW: "follows you",
+    InteractionKind.INTERACTION_KIND_ENDORSEMENT: "endorses you",
 }
+"""Who gave a negative rating is not told; that the rating fell is."""
 
 
 def _interaction(event: social.SocialInteraction, name_of: NameOf) -> Iterator[Notice]:
-    if event.target_user_id and event.target_user_id != event.user_id:
-        deed = _DEEDS.get(event.kind, "took notice of you")
+    deed = _DEEDS.get(event.kind)
+    if deed and event.target_user_id and event.target_user_id != event.user_id:
         who = name_of(event.user_id) or "Somebody"
         yield Notice(user_id=event.target_user_id, kind=Kind.SOCIAL, title=f"{who} {deed}", text="")
 

@@ -50,6 +50,11 @@ def level_up(user_id: str = "ann", level: int = 2) -> LevelUp:
         ),
         (SocialInteraction(user_id="ann", target_user_id="ann", kind="INTERACTION_KIND_LIKE"), {}),
         (SocialInteraction(user_id="ann", kind="INTERACTION_KIND_TRADE_SHARE"), {}),
+        (
+            SocialInteraction(user_id="bob", target_user_id="ann", kind="INTERACTION_KIND_ENDORSEMENT"),
+            {"ann": "Somebody endorses you"},
+        ),
+        (SocialInteraction(user_id="bob", target_user_id="ann", kind="INTERACTION_KIND_NEGATIVE"), {}),
         (SocialRatingChanged(user_id="ann", old_rating="50.00", new_rating="52.00"), {"ann": "Your rating changed"}),
         (
             ClanBattleCompleted(

@@ -22,7 +22,8 @@ from tests.unit_user.users import CHEAP, PASSWORD, START_MS, HandClock, envelope
 
 async def refusal(stub: Any, username: str, password: str) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await stub.Login(signing_in(username, password))
+        # One chain for all: its id comes back, and nothing else may differ between two refusals.
+        await stub.Login(signing_in(username, password), metadata=(("x-correlation-id", "chain"),))
     return refused.value
 
 
