@@ -2,6 +2,7 @@
 
 from envoy.auth import JWKS_CLUSTER
 from envoy.endpoints import endpoints_path, load_assignment
+from envoy.limits import RATELIMIT_CLUSTER
 from envoy.notation import Node, duration, extension, is_ip, keepalive, typed
 from envoy.policy import Policy
 from services.contracts import rpcs
@@ -19,7 +20,7 @@ def upstream_names() -> list[str]:
 def clusters(mesh: Mesh, policy: Policy) -> list[Node]:
     """Returns every cluster."""
     served = [service_cluster(mesh, name, policy) for name in upstream_names()]
-    return [*served, reflection_cluster(policy), jwks_cluster(mesh, policy)]
+    return [*served, reflection_cluster(policy), jwks_cluster(mesh, policy), ratelimit_cluster(mesh, policy)]
 
 
 def service_cluster(mesh: Mesh, name: str, policy: Policy) -> Node:
@@ -28,16 +29,7 @@ def service_cluster(mesh: Mesh, name: str, policy: Policy) -> Node:
         "name": name,
         **_discovery(mesh, name),
         "connect_timeout": duration(policy.connect_timeout_seconds),
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                "extensions.upstreams.http.v3.HttpProtocolOptions",
-                explicit_http_config={
-                    "http2_protocol_options": {
-                        "connection_keepalive": keepalive(policy.ping_interval_seconds, policy.ping_timeout_seconds)
-                    }
-                },
-            )
-        },
+        **_http2(policy),
         # By default a new host's health is held back for a second, and half the hosts down means asking the dead too.
         "common_lb_config": {"update_merge_window": "0s", "healthy_panic_threshold": {"value": 0}},
         "ignore_health_on_host_removal": True,
@@ -67,6 +59,16 @@ def jwks_cluster(mesh: Mesh, policy: Policy) -> Node:
         "name": JWKS_CLUSTER,
         **_fixed(mesh, JWKS_CLUSTER),
         "connect_timeout": duration(policy.connect_timeout_seconds),
+    }
+
+
+def ratelimit_cluster(mesh: Mesh, policy: Policy) -> Node:
+    """Returns the rate limit service, which each Envoy asks."""
+    return {
+        "name": RATELIMIT_CLUSTER,
+        **_fixed(mesh, RATELIMIT_CLUSTER),
+        "connect_timeout": duration(policy.connect_timeout_seconds),
+        **_http2(policy),
     }
 
 
@@ -114,6 +116,18 @@ def circuit_breakers(policy: Policy) -> Node:
                 },
             }
         ]
+    }
+
+
+def _http2(policy: Policy) -> Node:
+    pings = keepalive(policy.ping_interval_seconds, policy.ping_timeout_seconds)
+    return {
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+                "extensions.upstreams.http.v3.HttpProtocolOptions",
+                explicit_http_config={"http2_protocol_options": {"connection_keepalive": pings}},
+            )
+        }
     }
 
 

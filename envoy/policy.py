@@ -46,6 +46,13 @@ class Policy:
     jwks_timeout_seconds: float = 1
     clock_skew_seconds: int = 5
 
+    ratelimit_timeout_seconds: float = 0.3
+    """How long a call waits for the rate limit service; then it passes."""
+    limited_callers: int = 10_000
+    """Callers that are counted at the same time, of each limited rpc; the one longest silent is forgotten."""
+
+    cors_max_age_seconds: int = 600
+
     downstream_connections: int = 10_000
     public_streams: int = 100
     """Calls in flight on one public connection."""

@@ -42,9 +42,23 @@ PORTS: Mapping[str, int] = {
     "redis": 16379,
     "bridge": 10020,
     "user-jwks": 10030,
+    "ratelimit": 10040,
     **{service.name: service.port for service in SERVICES},
 }
 """Default port of everything that listens. `user-jwks` is the user service's HTTP listener for its public keys."""
+
+LIMITS: Mapping[str, int] = {
+    "trades": 100,
+    "profile_reads": 200,
+    "feed": 50,
+    "registration": 10,
+    "login": 10,
+    "login_of_username": 10,
+}
+"""Calls a minute and caller. Which rpcs a limit is of says `envoy/limits.py`; the last is the user service's own."""
+
+LIMITS_TIMES = "ASTRA_LIMITS_TIMES"
+"""Environment variable that raises all limits of a new mesh by a factor, for tests and load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +73,10 @@ class Mesh:
         default_factory=lambda: {name: f"{HOST}:{port}" for name, port in PORTS.items()}
     )
     """`host:port` by the names of `PORTS`."""
+    limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
+    """Calls a minute by the names of `LIMITS`."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call Envoy's public listener by gRPC-Web, such as `https://app.example.com`."""
 
     def host(self, name: str) -> str:
         return self.addresses[name].rpartition(":")[0]
@@ -90,17 +108,29 @@ class Mesh:
             read = json.loads(path.read_text())
         except FileNotFoundError:
             raise SystemExit(f"{path}: no such mesh; `make run` writes it, or set ASTRA_MESH") from None
-        return cls(state_dir=Path(read["state_dir"]), redis_url=read["redis_url"], addresses=read["addresses"])
+        return cls(
+            state_dir=Path(read["state_dir"]),
+            redis_url=read["redis_url"],
+            addresses=read["addresses"],
+            limits=read["limits"],
+            cors_origins=tuple(read["cors_origins"]),
+        )
 
     @classmethod
     def at(cls, state_dir: Path, *, redis_url: str | None = None, free_ports: bool = False) -> "Mesh":
-        """Describes a mesh of this machine: on the fixed ports, or on free ones; on a Redis of its own unless named."""
+        """Describes a mesh of this machine: on the fixed ports, or on free ones; on a Redis of its own unless named.
+
+        $ASTRA_LIMITS_TIMES raises its limits; $ASTRA_CORS_ORIGINS names origins, with spaces between them.
+        """
+        times = int(os.environ.get(LIMITS_TIMES, "1"))
         ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True)) if free_ports else PORTS
         addresses = {name: f"{HOST}:{port}" for name, port in ports.items()}
         return cls(
             state_dir=state_dir.resolve(),
             redis_url=redis_url or f"redis://{addresses['redis']}/0",
             addresses=addresses,
+            limits={name: count * times for name, count in LIMITS.items()},
+            cors_origins=tuple(os.environ.get("ASTRA_CORS_ORIGINS", "").split()),
         )
 
 

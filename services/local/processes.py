@@ -39,6 +39,13 @@ def processes(mesh: Mesh) -> tuple[Process, ...]:
             ready=probes.answers_ok("envoy-admin", "/ready", "envoy-public", "envoy-internal"),
             listens=("envoy-public", "envoy-internal", "envoy-admin"),
         ),
+        Process(
+            name="ratelimit",
+            group="envoy",
+            command=_python("envoy", "ratelimit"),
+            ready=probes.serving("ratelimit"),
+            listens=("ratelimit",),
+        ),
         *(process for service in SERVICES for process in _service(service.name)),
         Process(
             name="bridge",

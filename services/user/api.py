@@ -10,17 +10,19 @@ from services.user.model import check_registration
 from services.user.passwords import Passwords
 from services.user.registration import register
 from services.user.sign_in import SignIn
+from services.user.sign_in_guard import SignInGuard
 from services.user.tokens import TokenIssuer
 
 
 class UserApi:
     """Serves the rpcs of users."""
 
-    def __init__(self, store: Store, passwords: Passwords, tokens: TokenIssuer) -> None:
+    def __init__(self, store: Store, passwords: Passwords, tokens: TokenIssuer, guard: SignInGuard) -> None:
         self._store = store
         self._passwords = passwords
         self._sign_in = SignIn(store, passwords)
         self._tokens = tokens
+        self._guard = guard
 
     async def register_user(self, request: pb.RegisterUserRequest, call: Call) -> pb.RegisterUserResponse:
         registration = check_registration(
@@ -39,6 +41,7 @@ class UserApi:
         return await call.write(self._store, work)
 
     async def login(self, request: pb.LoginRequest, call: Call) -> pb.LoginResponse:
+        await self._guard.admit(request.username)
         account = await self._sign_in.account_of(request.username, request.password)
         token = await self._tokens.issue(account.user_id, account.roles)
         response = pb.LoginResponse(access_token=token.jwt, user_id=account.user_id)
