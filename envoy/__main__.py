@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from rich.console import Console
 
-from envoy import ratelimit
+from envoy import discovery, ratelimit
 from envoy.binary import command, environment_of_envoy, find_binary, validate
 from envoy.render import Rendering, render, service_keys_of
 from services.mesh import Mesh
@@ -48,6 +48,13 @@ def serve_limits() -> None:
     """Counts, for all Envoys, the calls of the limits that hold over several; until SIGTERM."""
     configure_logs()
     uvloop.run(ratelimit.serve(Mesh.load()))
+
+
+@app.command()
+def discover() -> None:
+    """Keeps the endpoint files as the registry says, until SIGTERM."""
+    configure_logs()
+    uvloop.run(discovery.serve(Mesh.load()))
 
 
 @app.command()

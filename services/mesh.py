@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +83,18 @@ class Mesh:
 
     def port(self, name: str) -> int:
         return int(self.addresses[name].rpartition(":")[2])
+
+    def with_replica(self, service: str) -> "Mesh":
+        """Returns a mesh with one more server of a service, `<service>-2`, on a free port of this machine."""
+        number = 2
+        while f"{service}-{number}" in self.addresses:
+            number += 1
+        (port,) = _free_ports(1)
+        return replace(self, addresses={**self.addresses, f"{service}-{number}": f"{HOST}:{port}"})
+
+    def replicas(self, service: str) -> list[str]:
+        """Returns the names of a service's further servers."""
+        return [name for name in self.addresses if name.rpartition("-")[0] == service and name not in PORTS]
 
     def database(self, service: str) -> Path:
         """Path of a service's SQLite file, in a folder of its own because the wake-up sockets stand beside it."""

@@ -16,6 +16,7 @@ from services.domain import Domain
 from services.mesh import Mesh
 from services.runtime.outbox_service import OutboxApi
 from services.runtime.redis_client import connect
+from services.runtime.registry import Registration
 from services.runtime.server import Server
 from services.runtime.timers import run_timers
 
@@ -25,11 +26,18 @@ ROLES: Mapping[str, frozenset[str]] = {
     "both": frozenset({"serve", "react"}),
 }
 
+NOTICE_SECONDS = 1.0
+"""How long a stopping process still takes calls: by then Envoy sends them elsewhere."""
+
 log = structlog.get_logger()
 
 
-async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
-    """Runs domains until SIGTERM or SIGINT, then stops in order."""
+async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, address: str = "") -> None:
+    """Runs domains until SIGTERM or SIGINT, then stops in order.
+
+    With an `address` of its own the process is a further replica of its one domain: it serves calls there and leaves
+    the domain's other listeners to the first.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -47,19 +55,28 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
                     tasks.create_task(worker(stop), name=f"{name} worker")
                 if domain.timers:
                     tasks.create_task(run_timers(domain.store, domain.timers, stop), name=f"{name} timers")
-        servers = []
+        servers, registrations = [], []
         if "serve" in roles:
+            registry = connect(mesh, "registry", timeout_seconds=None)  # registrations have deadlines of their own
+            closing.push_async_callback(registry.aclose)
             for name, domain in domains.items():
                 apis = {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)}
-                server = Server(mesh.addresses[name], apis)
+                server = Server(address or mesh.addresses[name], apis)
                 closing.push_async_callback(server.stop)
                 await server.start()
                 servers.append(server)
-                for listener in domain.listeners:
+                for listener in () if address else domain.listeners:
                     tasks.create_task(listener(stop), name=f"{name} listener")
+                registrations.append(Registration(registry, name, server.address))
+        for registration in registrations:
+            registration.start()
         log.info("process.ready", domains=list(domains), roles=sorted(roles))
         await stop.wait()
         log.info("process.stopping", domains=list(domains))
+        if servers:
+            await asyncio.gather(*(registration.leave() for registration in registrations))
+            await asyncio.gather(*(server.set_serving(False) for server in servers))
+            await asyncio.sleep(NOTICE_SECONDS)
         for domain in domains.values():
             domain.store.wakeups.stop()
         await asyncio.gather(*(server.stop() for server in servers))

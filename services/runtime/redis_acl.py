@@ -9,6 +9,7 @@ from collections.abc import Mapping
 STREAMS = "astra.*"
 DEAD_LETTERS = "{astra.*}.dlq.*"
 LIMITS = "limits:*"
+REGISTRY = "registry:*"
 
 _CONNECT = "+@connection +@transaction -@admin -@dangerous +info +time +command"
 _SCRIPTS = "+eval +evalsha +script|load +script|exists"
@@ -25,6 +26,8 @@ ROLES: Mapping[str, str] = {
     ),
     # Counts calls for the limits that hold over several Envoys.
     "limiter": f"~{LIMITS} +@read +@write {_CONNECT} {_SCRIPTS}",
+    # Registers instances, and finds them.
+    "registry": f"~{REGISTRY} +@read +@write {_CONNECT}",
     # Looks on.
     "reader": f"%R~{STREAMS} %R~{DEAD_LETTERS} +@read {_CONNECT}",
 }
