@@ -69,6 +69,9 @@ test: setup ## Runs the tests.
 system: setup ## Runs 2,000 random commands of 50 users with kills in between, and compares everything.
 	SYSTEM_COMMANDS=2000 $(BIN)/pytest -s tests/system
 
+mesh-test: setup ## Runs the tests of replicas under steady calls; part of `make test`.
+	$(BIN)/pytest tests/mesh_replicas
+
 bench: setup ## Measures the store; goals are printed and written to build/bench/, never asserted.
 	@$(BIN)/python -m tests.bench.store
 
@@ -81,4 +84,4 @@ golden: setup ## Renews the golden files; their diff is the review.
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test system bench bench-chain golden clean
+.PHONY: help setup gen lock run demo check lint type envoy-check test system mesh-test bench bench-chain golden clean

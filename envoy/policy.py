@@ -21,7 +21,9 @@ class Policy:
     try_timeout_seconds: float = 2
     """When a read is tried again elsewhere. Must stay above the slowest honest read: a slower one runs three times."""
     retry_budget_percent: float = 20
-    retry_budget_min: int = 3
+    retry_budget_min: int = 50
+    """Retries at the same time that are always granted. All calls in hand on a replica that dies or hangs are tried
+    again at once: with 3, some of them failed."""
 
     max_connections: int = 1024
     max_pending_requests: int = 1024

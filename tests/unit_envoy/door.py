@@ -53,6 +53,7 @@ class Echo(grpc.GenericRpcHandler):
         self.calls: Counter[str] = Counter()
         """Calls by correlation id."""
         self.failing = False
+        self.healthy = True
         self.dawdling_seconds = 0.0
         self._server: grpc.aio.Server | None = None
 
@@ -71,7 +72,7 @@ class Echo(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(self._serving if healthy else self._echo)
 
     async def _serving(self, _request: bytes, _context: Any) -> bytes:
-        return b"\x08\x01"
+        return b"\x08\x01" if self.healthy else b"\x08\x02"
 
     async def _echo(self, _request: bytes, context: Any) -> bytes:
         metadata = dict(context.invocation_metadata())
