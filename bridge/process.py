@@ -15,6 +15,7 @@ from bridge.publisher import Publisher
 from bridge.tail import TailClient
 from services import contracts
 from services.mesh import SERVICES, Mesh
+from services.runtime.certificates import server_credentials
 from services.runtime.credentials import ServiceToken
 from services.runtime.redis_client import connect
 from services.runtime.server import Server
@@ -88,7 +89,7 @@ def build(mesh: Mesh, *, address: str | None = None) -> Bridge:
         tails.append(TailClient(mesh.addresses["envoy-internal"], service.name, token.bearer))
         backoff = Backoff(RETRY_FIRST_SECONDS, RETRY_CAP_SECONDS, random.random)
         publishers.append(Publisher(service.name, streams=streams, tail=tails[-1], redis=redis, backoff=backoff))
-    server = Server(address or mesh.addresses["bridge"], {})
+    server = Server(address or mesh.addresses["bridge"], {}, credentials=server_credentials(mesh, "bridge"))
     return Bridge(redis=redis, tails=tails, publishers=publishers, server=server)
 
 

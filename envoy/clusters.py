@@ -1,5 +1,6 @@
 """Who is called: a cluster a service with its health checks and breakers, the reflection one, and the users' keys."""
 
+from envoy import tls
 from envoy.auth import JWKS_CLUSTER
 from envoy.endpoints import endpoints_path, load_assignment
 from envoy.limits import RATELIMIT_CLUSTER
@@ -30,6 +31,7 @@ def service_cluster(mesh: Mesh, name: str, policy: Policy) -> Node:
         **_discovery(mesh, name),
         "connect_timeout": duration(policy.connect_timeout_seconds),
         **_http2(policy),
+        **tls.transport(mesh, name),
         # By default a new host's health is held back for a second, and half the hosts down means asking the dead too.
         "common_lb_config": {"update_merge_window": "0s", "healthy_panic_threshold": {"value": 0}},
         "ignore_health_on_host_removal": True,
@@ -69,6 +71,7 @@ def ratelimit_cluster(mesh: Mesh, policy: Policy) -> Node:
         **_fixed(mesh, RATELIMIT_CLUSTER),
         "connect_timeout": duration(policy.connect_timeout_seconds),
         **_http2(policy),
+        **tls.transport(mesh, RATELIMIT_CLUSTER),
     }
 
 

@@ -17,6 +17,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from services.mesh import Mesh
+from services.runtime.certificates import server_credentials
 from services.runtime.limiter import Limiter, Standing
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
@@ -64,7 +65,7 @@ def response_of(standings: list[Standing]) -> RateLimitResponse:
 class RateLimitServer:
     """The gRPC server, with health checks."""
 
-    def __init__(self, address: str, limiter: Limiter) -> None:
+    def __init__(self, address: str, limiter: Limiter, *, credentials: grpc.ServerCredentials | None = None) -> None:
         self._limiter = limiter
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         handler = grpc.unary_unary_rpc_method_handler(
@@ -77,7 +78,10 @@ class RateLimitServer:
         )
         self._health = HealthServicer()
         add_HealthServicer_to_server(self._health, self._server)
-        self._server.add_insecure_port(address)
+        if credentials is None:
+            self._server.add_insecure_port(address)
+        else:
+            self._server.add_secure_port(address, credentials)
 
     async def start(self) -> None:
         """Connects to Redis, if it is there, and serves."""
@@ -96,7 +100,9 @@ async def serve(mesh: Mesh) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = RateLimitServer(mesh.addresses["ratelimit"], Limiter(mesh))
+    server = RateLimitServer(
+        mesh.addresses["ratelimit"], Limiter(mesh), credentials=server_credentials(mesh, "ratelimit")
+    )
     await server.start()
     log.info("ratelimit.serving", address=mesh.addresses["ratelimit"])
     await stop.wait()

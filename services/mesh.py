@@ -75,6 +75,8 @@ class Mesh:
     """`host:port` by the names of `PORTS`."""
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     """Calls a minute by the names of `LIMITS`."""
+    mtls: bool = False
+    """Whether Envoy and the services know each other by certificates. Whole meshes do; parts may talk in plain text."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call Envoy's public listener by gRPC-Web, such as `https://app.example.com`."""
 
@@ -105,6 +107,11 @@ class Mesh:
         """Folder of the private keys, `<process>.pem`, and of `services.jwks.json` with the public ones."""
         return self.state_dir / "keys"
 
+    @property
+    def tls_dir(self) -> Path:
+        """Folder of the certificates, `<name>.pem`, each with its private key."""
+        return self.keys_dir / "tls"
+
     def save(self) -> Path:
         """Writes `mesh.json` into the state folder and returns its path."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
@@ -125,6 +132,7 @@ class Mesh:
             redis_url=read["redis_url"],
             addresses=read["addresses"],
             limits=read["limits"],
+            mtls=read["mtls"],
             cors_origins=tuple(read["cors_origins"]),
         )
 

@@ -14,6 +14,7 @@ import structlog
 from bridge.consumer import run_group
 from services.domain import Domain
 from services.mesh import Mesh
+from services.runtime.certificates import server_credentials
 from services.runtime.outbox_service import OutboxApi
 from services.runtime.redis_client import connect
 from services.runtime.registry import Registration
@@ -26,8 +27,9 @@ ROLES: Mapping[str, frozenset[str]] = {
     "both": frozenset({"serve", "react"}),
 }
 
-NOTICE_SECONDS = 1.0
-"""How long a stopping process still takes calls: by then Envoy sends them elsewhere."""
+NOTICE_SECONDS = 1.5
+"""How long a stopping process still takes calls. By then Envoy sends them elsewhere: discovery tells it in a fraction
+of that, and without discovery it finds out by its health check, which it makes once a second."""
 
 log = structlog.get_logger()
 
@@ -61,7 +63,7 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
             closing.push_async_callback(registry.aclose)
             for name, domain in domains.items():
                 apis = {**domain.apis, "astra.event.v1.OutboxService": OutboxApi(domain.store)}
-                server = Server(address or mesh.addresses[name], apis)
+                server = Server(address or mesh.addresses[name], apis, credentials=server_credentials(mesh, name))
                 closing.push_async_callback(server.stop)
                 await server.start()
                 servers.append(server)

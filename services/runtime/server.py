@@ -39,8 +39,11 @@ log = structlog.get_logger()
 class Server:
     """Serves APIs, health and reflection on one address."""
 
-    def __init__(self, address: str, apis: Mapping[str, object]) -> None:
+    def __init__(
+        self, address: str, apis: Mapping[str, object], *, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self.address = address
+        self._credentials = credentials
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers(
             (*(handlers_of(service, api) for service, api in apis.items()), *reflection_handlers())
@@ -52,7 +55,10 @@ class Server:
     async def start(self) -> None:
         """Binds and serves; port 0 becomes a free one. Raises `OSError` when the address is taken."""
         try:
-            port = self._server.add_insecure_port(self.address)
+            if self._credentials is None:
+                port = self._server.add_insecure_port(self.address)
+            else:
+                port = self._server.add_secure_port(self.address, self._credentials)
         except RuntimeError as error:
             raise OSError(f"{self.address} cannot be bound: {error}") from error
         self.address = f"{self.address.rpartition(':')[0]}:{port}"
@@ -92,9 +98,9 @@ def _unary(rpc: Rpc, method: Any) -> Any:
     async def serve(request: Message, context: Any) -> Any:
         try:
             response = await method(request, _admit(rpc, request, context))
-            # Not before the outcome is known: once an answer has begun, Envoy can neither retry the call elsewhere nor
-            # end it with an honest DEADLINE_EXCEEDED.
-            await context.send_initial_metadata(_answer_headers())
+            # Behind the answer, so that all of it is sent at once: when one has begun, Envoy can neither retry the call
+            # elsewhere, should this process die now, nor end it with an honest DEADLINE_EXCEEDED.
+            context.set_trailing_metadata(_answer_headers())
             return response
         except Exception as error:
             await _refuse(rpc, context, error)

@@ -15,6 +15,7 @@ from astra.trading.v1.trading_service_pb2 import GetQuoteRequest
 READ = "/astra.trading.v1.TradingService/GetQuote"
 WRITE = "/astra.gamification.v1.GamificationService/AwardXp"
 DEADLINE_SECONDS = 5.0
+IN_FLIGHT = 64
 QUOTE = GetQuoteRequest(symbol="BTC").SerializeToString()
 
 
@@ -69,13 +70,19 @@ class Traffic:
         }
 
     async def _steadily(self, per_second: float, call: Callable[[], Any]) -> None:
-        """Starts calls when they are due, however long the earlier ones take."""
-        begun, made = time.monotonic(), 0
+        """Starts calls when they are due, however long the earlier ones take, unless too many are under way.
+
+        On a machine that is busy with other things calls would pile up until all of them are late.
+        """
+        begun, due = time.monotonic(), 0
+        running: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as calls:
             while not self._stopping.is_set():
-                for _ in range(int((time.monotonic() - begun) * per_second) - made):
-                    calls.create_task(call())
-                    made += 1
+                passed, due = due, int((time.monotonic() - begun) * per_second)
+                for _ in range(min(due - passed, IN_FLIGHT - len(running))):
+                    task = calls.create_task(call())
+                    running.add(task)
+                    task.add_done_callback(running.discard)
                 await asyncio.sleep(1 / per_second)
 
     async def _call(self, path: str, request: bytes, call_id: str) -> Outcome:

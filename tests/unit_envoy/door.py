@@ -57,10 +57,13 @@ class Echo(grpc.GenericRpcHandler):
         self.dawdling_seconds = 0.0
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, port: int) -> None:
+    async def start(self, port: int, credentials: grpc.ServerCredentials | None = None) -> None:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((self,))
-        self._server.add_insecure_port(f"127.0.0.1:{port}")
+        if credentials is None:
+            self._server.add_insecure_port(f"127.0.0.1:{port}")
+        else:
+            self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
         await self._server.start()
 
     async def stop(self) -> None:
