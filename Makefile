@@ -78,10 +78,13 @@ bench: setup ## Measures the store; goals are printed and written to build/bench
 bench-chain: setup ## Measures whole chains by REST, the idle mesh, and 1,000 events/s.
 	@$(BIN)/python -m tests.bench.chain
 
+bench-mesh: setup ## Measures what Envoy adds to a call, without and with all it checks, and with mTLS.
+	@$(BIN)/python -m tests.bench.mesh
+
 golden: setup ## Renews the golden files; their diff is the review.
 	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
 
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test system mesh-test bench bench-chain golden clean
+.PHONY: help setup gen lock run demo check lint type envoy-check test system mesh-test bench bench-chain bench-mesh golden clean

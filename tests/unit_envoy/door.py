@@ -129,14 +129,14 @@ class RunningEnvoy:
 
     def __init__(self, mesh: Mesh, services: Issuer, policy: Policy | None = None) -> None:
         self.mesh = mesh
-        self._rendering = render(mesh, json.dumps(services.jwks()), policy)
+        self.rendering = render(mesh, json.dumps(services.jwks()), policy)
         self._process: asyncio.subprocess.Process | None = None
         self._channels: list[grpc.aio.Channel] = []
 
     async def start(self) -> None:
-        self._rendering.write()
+        self.rendering.write()
         with (self.mesh.state_dir / "log" / "envoy.log").open("wb") as log:
-            line = command(find_binary(), self._rendering.bootstrap)
+            line = command(find_binary(), self.rendering.bootstrap)
             env = environment_of_envoy()
             self._process = await asyncio.create_subprocess_exec(*line, env=env, stdout=log, stderr=log)
         await until(self._ready)
@@ -153,6 +153,11 @@ class RunningEnvoy:
         options = [("grpc.default_authority", authority)] if authority else []
         self._channels.append(grpc.aio.insecure_channel(self.mesh.addresses[listener], options=options))
         return self._channels[-1]
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
 
     async def _ready(self) -> bool:
         assert self._process
