@@ -70,11 +70,17 @@ test: setup ## Runs the tests.
 system: setup ## Runs 2,000 random commands of 50 users with kills in between, and compares everything.
 	SYSTEM_COMMANDS=2000 $(BIN)/pytest -s tests/system
 
+mesh-test: setup ## Runs the tests of replicas under steady calls; part of `make test`.
+	$(BIN)/pytest tests/mesh_replicas
+
 bench: setup ## Measures the store; goals are printed and written to build/bench/, never asserted.
 	@$(BIN)/python -m tests.bench.store
 
 bench-chain: setup ## Measures whole chains by REST, the idle mesh, and 1,000 events/s.
 	@$(BIN)/python -m tests.bench.chain
+
+bench-mesh: setup ## Measures what Envoy adds to a call, without and with all it checks, and with mTLS.
+	@$(BIN)/python -m tests.bench.mesh
 
 bench-gateway: setup .bench/.done ## Measures the gateway against Envoy's transcoder and a FastAPI handler.
 	@$(BIN)/python -m tests.bench.gateway
@@ -93,4 +99,4 @@ golden: setup ## Renews the golden files; their diff is the review.
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test system bench bench-chain bench-gateway fuzz-gateway golden clean
+.PHONY: help setup gen lock run demo check lint type envoy-check test system mesh-test bench bench-chain bench-mesh bench-gateway fuzz-gateway golden clean

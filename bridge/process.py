@@ -23,6 +23,7 @@ from bridge.trimming import Trimmer
 from services import contracts
 from services.mesh import SERVICES, Mesh
 from services.runtime.clock import wall_clock
+from services.runtime.certificates import server_credentials
 from services.runtime.credentials import ServiceToken
 from services.runtime.redis_client import connect
 from services.runtime.server import Server
@@ -142,7 +143,11 @@ def build(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> Br
         trimmer=trimmer,
         outboxes=outboxes,
         bus=bus,
-        server=Server(address or mesh.addresses["bridge"], {"astra.bridge.v1.BusService": bus}),
+        server=Server(
+            address or mesh.addresses["bridge"],
+            {"astra.bridge.v1.BusService": bus},
+            credentials=server_credentials(mesh, "bridge"),
+        ),
     )
 
 

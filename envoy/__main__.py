@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from rich.console import Console
 
+from envoy import discovery, ratelimit
 from envoy.binary import command, environment_of_envoy, find_binary, validate
 from envoy.render import Rendering, render, service_keys_of
 from services.mesh import Mesh
+from services.runtime.logs import configure_logs
 
 app = typer.Typer(help="Envoy's configuration, and Envoy itself.", no_args_is_help=True, add_completion=False)
 console = Console(soft_wrap=True, highlight=False)
@@ -38,6 +41,20 @@ def check() -> None:
             console.print(f"Envoy refuses the configuration:\n{refusal}", markup=False, style="red")
             raise typer.Exit(1)
     console.print(f"Envoy accepts the configuration ({len(rendering.files)} files)", style="green")
+
+
+@app.command("ratelimit")
+def serve_limits() -> None:
+    """Counts, for all Envoys, the calls of the limits that hold over several; until SIGTERM."""
+    configure_logs()
+    uvloop.run(ratelimit.serve(Mesh.load()))
+
+
+@app.command()
+def discover() -> None:
+    """Keeps the endpoint files as the registry says, until SIGTERM."""
+    configure_logs()
+    uvloop.run(discovery.serve(Mesh.load()))
 
 
 @app.command()

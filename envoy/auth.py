@@ -6,6 +6,7 @@ from services.contracts import Rpc
 from services.mesh import Mesh
 
 JWT = "envoy.filters.http.jwt_authn"
+RBAC = "envoy.filters.http.rbac"
 JWKS_CLUSTER = "user-jwks"
 AUDIENCE = "astra"
 USERS, SERVICES = "users", "services"
@@ -13,6 +14,12 @@ USERS, SERVICES = "users", "services"
 
 OPEN, CALLER, SERVICE = "open", "caller", "service"
 """Requirements: a token may be missing; any known issuer's token; a service's token."""
+
+_CALLERS: dict[str, Node] = {
+    "ADMIN": {"name": "x-astra-roles", "string_match": {"safe_regex": {"regex": "(.* )?admin( .*)?"}}},
+    "SERVICE": {"name": "x-astra-service", "present_match": True},
+}
+"""What tells an admin and a service: headers that only the token filter sets."""
 
 
 def requirement_of(rpc: Rpc) -> str:
@@ -26,6 +33,20 @@ def per_route(requirement: str | None) -> Node:
     """Returns a route's requirement; `None` asks for no token and looks at none."""
     choice: Node = {"requirement_name": requirement} if requirement else {"disabled": True}
     return {JWT: typed("extensions.filters.http.jwt_authn.v3.PerRouteConfig", **choice)}
+
+
+def access_of(rpc: Rpc) -> Node:
+    """Returns the per-route rule of an rpc that is for admins or services alone; the services check it once more."""
+    if not rpc.allow <= _CALLERS.keys():
+        return {}
+    callers = [{"header": _CALLERS[level]} for level in sorted(rpc.allow)]
+    rules = {"action": "ALLOW", "policies": {rpc.name: {"permissions": [{"any": True}], "principals": callers}}}
+    return {RBAC: typed("extensions.filters.http.rbac.v3.RBACPerRoute", rbac={"rules": rules})}
+
+
+def access_filter() -> Node:
+    """Returns the filter that follows the rules of the routes; without one it lets the call pass."""
+    return extension(RBAC, "extensions.filters.http.rbac.v3.RBAC")
 
 
 def public_filter(mesh: Mesh, policy: Policy) -> Node:

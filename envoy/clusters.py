@@ -1,7 +1,9 @@
 """Who is called: a cluster a service with its health checks and breakers, the reflection one, and the users' keys."""
 
+from envoy import tls
 from envoy.auth import JWKS_CLUSTER
 from envoy.endpoints import endpoints_path, load_assignment
+from envoy.limits import RATELIMIT_CLUSTER
 from envoy.notation import Node, duration, extension, is_ip, keepalive, typed
 from envoy.policy import Policy
 from services.contracts import rpcs
@@ -19,7 +21,7 @@ def upstream_names() -> list[str]:
 def clusters(mesh: Mesh, policy: Policy) -> list[Node]:
     """Returns every cluster."""
     served = [service_cluster(mesh, name, policy) for name in upstream_names()]
-    return [*served, reflection_cluster(policy), jwks_cluster(mesh, policy)]
+    return [*served, reflection_cluster(policy), jwks_cluster(mesh, policy), ratelimit_cluster(mesh, policy)]
 
 
 def service_cluster(mesh: Mesh, name: str, policy: Policy) -> Node:
@@ -28,16 +30,8 @@ def service_cluster(mesh: Mesh, name: str, policy: Policy) -> Node:
         "name": name,
         **_discovery(mesh, name),
         "connect_timeout": duration(policy.connect_timeout_seconds),
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                "extensions.upstreams.http.v3.HttpProtocolOptions",
-                explicit_http_config={
-                    "http2_protocol_options": {
-                        "connection_keepalive": keepalive(policy.ping_interval_seconds, policy.ping_timeout_seconds)
-                    }
-                },
-            )
-        },
+        **_http2(policy),
+        **tls.transport(mesh, name),
         # By default a new host's health is held back for a second, and half the hosts down means asking the dead too.
         "common_lb_config": {"update_merge_window": "0s", "healthy_panic_threshold": {"value": 0}},
         "ignore_health_on_host_removal": True,
@@ -67,6 +61,17 @@ def jwks_cluster(mesh: Mesh, policy: Policy) -> Node:
         "name": JWKS_CLUSTER,
         **_fixed(mesh, JWKS_CLUSTER),
         "connect_timeout": duration(policy.connect_timeout_seconds),
+    }
+
+
+def ratelimit_cluster(mesh: Mesh, policy: Policy) -> Node:
+    """Returns the rate limit service, which each Envoy asks."""
+    return {
+        "name": RATELIMIT_CLUSTER,
+        **_fixed(mesh, RATELIMIT_CLUSTER),
+        "connect_timeout": duration(policy.connect_timeout_seconds),
+        **_http2(policy),
+        **tls.transport(mesh, RATELIMIT_CLUSTER),
     }
 
 
@@ -124,6 +129,18 @@ def circuit_breakers(policy: Policy) -> Node:
                 },
             }
         ]
+    }
+
+
+def _http2(policy: Policy) -> Node:
+    pings = keepalive(policy.ping_interval_seconds, policy.ping_timeout_seconds)
+    return {
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+                "extensions.upstreams.http.v3.HttpProtocolOptions",
+                explicit_http_config={"http2_protocol_options": {"connection_keepalive": pings}},
+            )
+        }
     }
 
 

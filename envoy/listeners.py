@@ -1,6 +1,6 @@
 """The two doors: the public listener, and the internal one for the mesh's own processes."""
 
-from envoy import auth, routes
+from envoy import auth, browsers, limits, routes, statistics
 from envoy.notation import Node, duration, extension, is_ip, keepalive, socket_address
 from envoy.policy import Policy
 from services.mesh import Mesh
@@ -33,8 +33,8 @@ def public_listener(mesh: Mesh, policy: Policy) -> Node:
         "public",
         mesh,
         policy,
-        hosts=routes.public_hosts(policy),
-        jwt=auth.public_filter(mesh, policy),
+        hosts=routes.public_hosts(mesh, policy),
+        filters=[*browsers.filters(), auth.public_filter(mesh, policy)],
         streams=policy.public_streams,
         entry_headers=auth.entry_headers(client_address=True),
     )
@@ -47,8 +47,8 @@ def internal_listener(mesh: Mesh, policy: Policy, service_keys: str) -> Node:
         "internal",
         mesh,
         policy,
-        hosts=routes.internal_hosts(policy),
-        jwt=auth.internal_filter(mesh, policy, service_keys),
+        hosts=routes.internal_hosts(mesh, policy),
+        filters=[auth.internal_filter(mesh, policy, service_keys)],
         streams=policy.internal_streams,
         entry_headers=auth.entry_headers(client_address=False),
     )
@@ -71,7 +71,7 @@ def _connection_manager(
     policy: Policy,
     *,
     hosts: list[Node],
-    jwt: Node,
+    filters: list[Node],
     streams: int,
     entry_headers: list[Node],
 ) -> Node:
@@ -93,7 +93,10 @@ def _connection_manager(
         access_log=[access_log(mesh, name)],
         route_config={"name": name, "virtual_hosts": hosts},
         http_filters=[
-            jwt,
+            *filters,
+            auth.access_filter(),
+            *limits.filters(policy),
+            statistics.rpc_filter(),
             extension("envoy.filters.http.router", "extensions.filters.http.router.v3.Router"),
         ],
     )

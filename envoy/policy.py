@@ -21,7 +21,9 @@ class Policy:
     try_timeout_seconds: float = 2
     """When a read is tried again elsewhere. Must stay above the slowest honest read: a slower one runs three times."""
     retry_budget_percent: float = 20
-    retry_budget_min: int = 3
+    retry_budget_min: int = 50
+    """Retries at the same time that are always granted. All calls in hand on a replica that dies or hangs are tried
+    again at once: with 3, some of them failed."""
 
     max_connections: int = 1024
     max_pending_requests: int = 1024
@@ -45,6 +47,13 @@ class Policy:
     jwks_cache_seconds: float = 5
     jwks_timeout_seconds: float = 1
     clock_skew_seconds: int = 5
+
+    ratelimit_timeout_seconds: float = 0.3
+    """How long a call waits for the rate limit service; then it passes."""
+    limited_callers: int = 10_000
+    """Callers that are counted at the same time, of each limited rpc; the one longest silent is forgotten."""
+
+    cors_max_age_seconds: int = 600
 
     downstream_connections: int = 10_000
     public_streams: int = 100

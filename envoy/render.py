@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from envoy import statistics, tls
 from envoy.clusters import clusters, upstream_names
 from envoy.endpoints import endpoints_file, endpoints_path
 from envoy.listeners import internal_listener, public_listener
@@ -33,6 +34,7 @@ def render(mesh: Mesh, service_keys: str, policy: Policy | None = None) -> Rende
     for name in upstream_names():
         if is_ip(mesh.host(name)):
             files[endpoints_path(mesh, name)] = endpoints_file(name, [mesh.addresses[name]])
+    files.update(tls.secret_files(mesh))
     return Rendering(path, files)
 
 
@@ -45,6 +47,7 @@ def bootstrap(mesh: Mesh, service_keys: str, policy: Policy) -> Node:
             "listeners": [public_listener(mesh, policy), internal_listener(mesh, policy, service_keys)],
             "clusters": clusters(mesh, policy),
         },
+        "stats_config": statistics.labels(),
         "overload_manager": {
             "resource_monitors": [
                 extension(

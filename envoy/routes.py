@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from envoy import auth
+from envoy import auth, browsers, limits
 from envoy.clusters import REFLECTION, upstream_names
 from envoy.notation import Node, duration
 from envoy.policy import Policy
 from services.contracts import Rpc, rpcs
+from services.mesh import Mesh
 
 REFLECTION_PATHS = tuple(f"/grpc.reflection.{v}.ServerReflection/ServerReflectionInfo" for v in ("v1", "v1alpha"))
 HEALTH_PATHS = {"/grpc.health.v1.Health/Check": False, "/grpc.health.v1.Health/Watch": True}
@@ -18,13 +19,14 @@ _READ = f"{_UNSENT},reset,unavailable,cancelled,gateway-error"
 """`gateway-error` is what a try that took too long looks like; the gRPC conditions do not cover it."""
 
 
-def public_hosts(policy: Policy) -> list[Node]:
-    """Returns the virtual host of the public listener: the public rpcs and reflection."""
+def public_hosts(mesh: Mesh, policy: Policy) -> list[Node]:
+    """Returns the virtual host of the public listener: the public rpcs and reflection, open to other origins' pages."""
     served = [rpc for rpc in rpcs().values() if rpc.public]
-    return [_host("public", ["*"], [*_rpc_routes(served, policy), *_reflection_routes(REFLECTION)])]
+    host = _host("public", ["*"], [*_rpc_routes(served, mesh, policy), *_reflection_routes(REFLECTION)])
+    return [{**host, "typed_per_filter_config": browsers.cors_policy(mesh, policy)}]
 
 
-def internal_hosts(policy: Policy) -> list[Node]:
+def internal_hosts(mesh: Mesh, policy: Policy) -> list[Node]:
     """Returns the virtual hosts of the internal listener.
 
     Paths say which service is meant; where they do not, because each serves them, authority `{service}.mesh` does.
@@ -32,18 +34,18 @@ def internal_hosts(policy: Policy) -> list[Node]:
     names = upstream_names()
     owned = [rpc for rpc in rpcs().values() if rpc.domain in names]
     return [
-        *(service_host(name, policy) for name in names),
-        _host("internal", ["*"], [*_rpc_routes(owned, policy), *_reflection_routes(REFLECTION)]),
+        *(service_host(name, mesh, policy) for name in names),
+        _host("internal", ["*"], [*_rpc_routes(owned, mesh, policy), *_reflection_routes(REFLECTION)]),
     ]
 
 
-def service_host(name: str, policy: Policy) -> Node:
+def service_host(name: str, mesh: Mesh, policy: Policy) -> Node:
     """Returns the virtual host `{service}.mesh`: its own rpcs and those that every service has."""
     own = [rpc for rpc in rpcs().values() if rpc.domain == name]
     shared = [rpc for rpc in rpcs().values() if rpc.domain not in upstream_names()]
     routes = [
-        *_rpc_routes(own, policy),
-        *(_rpc_route(rpc, name, policy) for rpc in shared),
+        *_rpc_routes(own, mesh, policy),
+        *(_rpc_route(rpc, name, mesh, policy) for rpc in shared),
         *(_open_route(path, name, _bounds(policy, stream)) for path, stream in HEALTH_PATHS.items()),
         *_reflection_routes(name),
     ]
@@ -54,7 +56,7 @@ def _host(name: str, domains: list[str], routes: list[Node]) -> Node:
     return {
         "name": name,
         "domains": domains,
-        "routes": [*routes, _unimplemented()],
+        "routes": [_not_grpc(), *routes, _unimplemented()],
         "retry_policy": unsent_retries(),
         "request_headers_to_remove": ["authorization"],
         "response_headers_to_add": [
@@ -64,18 +66,22 @@ def _host(name: str, domains: list[str], routes: list[Node]) -> Node:
     }
 
 
-def _rpc_routes(served: Iterable[Rpc], policy: Policy) -> list[Node]:
-    return [_rpc_route(rpc, rpc.domain, policy) for rpc in served]
+def _rpc_routes(served: Iterable[Rpc], mesh: Mesh, policy: Policy) -> list[Node]:
+    return [_rpc_route(rpc, rpc.domain, mesh, policy) for rpc in served]
 
 
-def _rpc_route(rpc: Rpc, cluster: str, policy: Policy) -> Node:
-    action = {"cluster": cluster, **_bounds(policy, rpc.server_streaming)}
+def _rpc_route(rpc: Rpc, cluster: str, mesh: Mesh, policy: Policy) -> Node:
+    action = {"cluster": cluster, **_bounds(policy, rpc.server_streaming), **limits.counted_for_all(rpc)}
     if rpc.read_only and not rpc.server_streaming:
         action["retry_policy"] = read_retries(policy, slow=rpc.allow == {"ADMIN"})
     return {
         "match": {"path": rpc.path},
         "route": action,
-        "typed_per_filter_config": auth.per_route(auth.requirement_of(rpc)),
+        "typed_per_filter_config": {
+            **auth.per_route(auth.requirement_of(rpc)),
+            **auth.access_of(rpc),
+            **limits.counted_locally(rpc, mesh, policy),
+        },
     }
 
 
@@ -87,6 +93,22 @@ def _open_route(path: str, cluster: str, bounds: Node) -> Node:
     return {
         "match": {"path": path},
         "route": {"cluster": cluster, **bounds},
+        "typed_per_filter_config": auth.per_route(None),
+    }
+
+
+def _not_grpc() -> Node:
+    """Returns the first route: JSON that was meant for the gateway is told so, whatever its path."""
+    grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    body = "this port takes gRPC and gRPC-Web (content-type: application/grpc…); JSON goes to the gateway\n"
+    others = [
+        {**grpc, "invert_match": True, "treat_missing_header_as_empty": True},
+        # A preflight has no type of its own; the CORS filter answers it, but not on a route that answers itself.
+        {"name": ":method", "string_match": {"exact": "OPTIONS"}, "invert_match": True},
+    ]
+    return {
+        "match": {"prefix": "/", "headers": others},
+        "direct_response": {"status": 415, "body": {"inline_string": body}},
         "typed_per_filter_config": auth.per_route(None),
     }
 

@@ -43,6 +43,8 @@ _SIGNS = (
     _Sign("UR", StatusCode.UNAVAILABLE, "UPSTREAM_RESET"),
     _Sign("NC", StatusCode.UNAVAILABLE, "NO_HEALTHY_UPSTREAM"),
 )
+_DENIED = _Sign("", StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED")
+_DENIED_REASON = "rbac_access_denied"
 _TIMEOUT_REASON = "timeout"
 _UNCONNECTED = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
 """How the channel's own errors begin; nothing else tells them from a service's."""
@@ -119,6 +121,8 @@ def _sign(metadata: Mapping[str, str | bytes]) -> _Sign | None:
     reason = _text(metadata, "x-mesh-reason")
     if not reason or reason.startswith(_FROM_SERVICE):
         return None
+    if reason.startswith(_DENIED_REASON):
+        return _DENIED
     flags = set(_text(metadata, "x-mesh-flags").split(","))
     for sign in _SIGNS:
         if sign.flag in flags:

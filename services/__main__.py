@@ -24,14 +24,17 @@ def main() -> None:
 def serve(
     names: Annotated[list[str], typer.Argument(help=f"Domains to run in this process: {', '.join(NAMES)}.")],
     role: Annotated[str, typer.Option(help="serve (calls), react (consumer groups), or both.")] = "both",
+    address: Annotated[str, typer.Option(help="ip:port of a further replica of one domain; else the map's.")] = "",
 ) -> None:
     """Runs domains until SIGTERM."""
     if unknown := [name for name in names if name not in NAMES]:
         raise typer.BadParameter(f"{', '.join(unknown)}: not on the map; there are {', '.join(NAMES)}")
     if role not in process.ROLES:
         raise typer.BadParameter(f"{role}: a role is one of {', '.join(process.ROLES)}")
+    if address and len(names) > 1:
+        raise typer.BadParameter("--address is for one domain: each needs an address of its own")
     configure_logs()
-    uvloop.run(process.run(Mesh.load(), names, process.ROLES[role]))
+    uvloop.run(process.run(Mesh.load(), names, process.ROLES[role], address=address))
 
 
 @app.command()
@@ -55,6 +58,15 @@ def rotate_user_keys() -> None:
 
     configure_logs()
     typer.echo(asyncio.run(rotate_user_keys_of(Mesh.load())))
+
+
+@app.command()
+def rotate_certificates() -> None:
+    """Makes new certificates for Envoy and the services; they take them without a restart."""
+    from services.runtime.certificates import issue
+
+    issue(Mesh.load())
+    typer.echo("New certificates are in place; each new connection uses them.")
 
 
 if __name__ == "__main__":

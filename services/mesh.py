@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,9 +42,23 @@ PORTS: Mapping[str, int] = {
     "redis": 16379,
     "bridge": 10020,
     "user-jwks": 10030,
+    "ratelimit": 10040,
     **{service.name: service.port for service in SERVICES},
 }
 """Default port of everything that listens. `user-jwks` is the user service's HTTP listener for its public keys."""
+
+LIMITS: Mapping[str, int] = {
+    "trades": 100,
+    "profile_reads": 200,
+    "feed": 50,
+    "registration": 10,
+    "login": 10,
+    "login_of_username": 10,
+}
+"""Calls a minute and caller. Which rpcs a limit is of says `envoy/limits.py`; the last is the user service's own."""
+
+LIMITS_TIMES = "ASTRA_LIMITS_TIMES"
+"""Environment variable that raises all limits of a new mesh by a factor, for tests and load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +73,30 @@ class Mesh:
         default_factory=lambda: {name: f"{HOST}:{port}" for name, port in PORTS.items()}
     )
     """`host:port` by the names of `PORTS`."""
+    limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
+    """Calls a minute by the names of `LIMITS`."""
+    mtls: bool = False
+    """Whether Envoy and the services know each other by certificates. Whole meshes do; parts may talk in plain text."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call Envoy's public listener by gRPC-Web, such as `https://app.example.com`."""
 
     def host(self, name: str) -> str:
         return self.addresses[name].rpartition(":")[0]
 
     def port(self, name: str) -> int:
         return int(self.addresses[name].rpartition(":")[2])
+
+    def with_replica(self, service: str) -> "Mesh":
+        """Returns a mesh with one more server of a service, `<service>-2`, on a free port of this machine."""
+        number = 2
+        while f"{service}-{number}" in self.addresses:
+            number += 1
+        (port,) = _free_ports(1)
+        return replace(self, addresses={**self.addresses, f"{service}-{number}": f"{HOST}:{port}"})
+
+    def replicas(self, service: str) -> list[str]:
+        """Returns the names of a service's further servers."""
+        return [name for name in self.addresses if name.rpartition("-")[0] == service and name not in PORTS]
 
     def database(self, service: str) -> Path:
         """Path of a service's SQLite file, in a folder of its own because the wake-up sockets stand beside it."""
@@ -74,6 +106,11 @@ class Mesh:
     def keys_dir(self) -> Path:
         """Folder of the private keys, `<process>.pem`, and of `services.jwks.json` with the public ones."""
         return self.state_dir / "keys"
+
+    @property
+    def tls_dir(self) -> Path:
+        """Folder of the certificates, `<name>.pem`, each with its private key."""
+        return self.keys_dir / "tls"
 
     def save(self) -> Path:
         """Writes `mesh.json` into the state folder and returns its path."""
@@ -90,17 +127,30 @@ class Mesh:
             read = json.loads(path.read_text())
         except FileNotFoundError:
             raise SystemExit(f"{path}: no such mesh; `make run` writes it, or set ASTRA_MESH") from None
-        return cls(state_dir=Path(read["state_dir"]), redis_url=read["redis_url"], addresses=read["addresses"])
+        return cls(
+            state_dir=Path(read["state_dir"]),
+            redis_url=read["redis_url"],
+            addresses=read["addresses"],
+            limits=read["limits"],
+            mtls=read["mtls"],
+            cors_origins=tuple(read["cors_origins"]),
+        )
 
     @classmethod
     def at(cls, state_dir: Path, *, redis_url: str | None = None, free_ports: bool = False) -> "Mesh":
-        """Describes a mesh of this machine: on the fixed ports, or on free ones; on a Redis of its own unless named."""
+        """Describes a mesh of this machine: on the fixed ports, or on free ones; on a Redis of its own unless named.
+
+        $ASTRA_LIMITS_TIMES raises its limits; $ASTRA_CORS_ORIGINS names origins, with spaces between them.
+        """
+        times = int(os.environ.get(LIMITS_TIMES, "1"))
         ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True)) if free_ports else PORTS
         addresses = {name: f"{HOST}:{port}" for name, port in ports.items()}
         return cls(
             state_dir=state_dir.resolve(),
             redis_url=redis_url or f"redis://{addresses['redis']}/0",
             addresses=addresses,
+            limits={name: count * times for name, count in LIMITS.items()},
+            cors_origins=tuple(os.environ.get("ASTRA_CORS_ORIGINS", "").split()),
         )
 
 

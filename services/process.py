@@ -16,9 +16,11 @@ from bridge.group_runner import Past, run_group
 from bridge.outbox_client import OutboxClient
 from services.domain import Domain
 from services.mesh import Mesh
+from services.runtime.certificates import server_credentials
 from services.runtime.credentials import ServiceToken
 from services.runtime.outbox_service import OutboxApi
 from services.runtime.redis_client import connect
+from services.runtime.registry import Registration
 from services.runtime.revocations import Follower
 from services.runtime.server import Server
 from services.runtime.slots import Slots
@@ -30,11 +32,19 @@ ROLES: Mapping[str, frozenset[str]] = {
     "both": frozenset({"serve", "react"}),
 }
 
+NOTICE_SECONDS = 1.5
+"""How long a stopping process still takes calls. By then Envoy sends them elsewhere: discovery tells it in a fraction
+of that, and without discovery it finds out by its health check, which it makes once a second."""
+
 log = structlog.get_logger()
 
 
-async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
-    """Runs domains until SIGTERM or SIGINT, then stops in order."""
+async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, address: str = "") -> None:
+    """Runs domains until SIGTERM or SIGINT, then stops in order.
+
+    With an `address` of its own the process is a further replica of its one domain: it serves calls there and leaves
+    the domain's other listeners to the first.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -58,7 +68,7 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
                     tasks.create_task(worker(stop), name=f"{name} worker")
                 if domain.timers:
                     tasks.create_task(run_timers(domain.store, domain.timers, stop), name=f"{name} timers")
-        servers = []
+        servers, registrations = [], []
         if "serve" in roles:
             events = connect(mesh, "consumer")
             closing.push_async_callback(events.aclose)
@@ -66,16 +76,30 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str]) -> None:
             for name, follower in followers.items():
                 tasks.create_task(follower.run(stop), name=f"{name} revocations")
             await asyncio.gather(*(follower.catch_up() for follower in followers.values()))
+            registry = connect(mesh, "registry", timeout_seconds=None)  # registrations have deadlines of their own
+            closing.push_async_callback(registry.aclose)
             for name, domain in domains.items():
-                server = Server(mesh.addresses[name], apis_of(domain), followers[name].revocations)
+                server = Server(
+                    address or mesh.addresses[name],
+                    apis_of(domain),
+                    followers[name].revocations,
+                    credentials=server_credentials(mesh, name),
+                )
                 closing.push_async_callback(server.stop)
                 await server.start()
                 servers.append(server)
-                for listener in domain.listeners:
+                for listener in () if address else domain.listeners:
                     tasks.create_task(listener(stop), name=f"{name} listener")
+                registrations.append(Registration(registry, name, server.address))
+        for registration in registrations:
+            registration.start()
         log.info("process.ready", domains=list(domains), roles=sorted(roles))
         await stop.wait()
         log.info("process.stopping", domains=list(domains))
+        if servers:
+            await asyncio.gather(*(registration.leave() for registration in registrations))
+            await asyncio.gather(*(server.set_serving(False) for server in servers))
+            await asyncio.sleep(NOTICE_SECONDS)
         for domain in domains.values():
             domain.store.wakeups.stop()
         await asyncio.gather(*(server.stop() for server in servers))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Self
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from services.local.ports import check_ports
 from services.local.probes import NotReady, redis_answers
 from services.local.processes import GROUPS, Process, processes
 from services.mesh import ROOT, Mesh
+from services.runtime.certificates import make_certificates
 from services.runtime.credentials import make_credentials
 from services.runtime.redis_client import is_own
 
@@ -52,7 +54,8 @@ class LocalMesh:
         ready_seconds: float = 60,
         on_ready: Callable[[Process, float], None] = lambda _process, _seconds: None,
     ) -> None:
-        self.mesh = mesh
+        # All that runs as a whole talks by mTLS; only parts are tried in plain text.
+        self.mesh = replace(mesh, mtls=True)
         self._given = processes
         self._processes: Sequence[Process] = ()
         self._ready_seconds = ready_seconds
@@ -87,6 +90,7 @@ class LocalMesh:
         pid_file = self.mesh.state_dir / "supervisor" / "supervisord.pid"
         stop_leftovers(pid_file, self._control, timeout_seconds=SHUT_DOWN_SECONDS)
         make_credentials(self.mesh)
+        make_certificates(self.mesh)
         self._processes = processes(self.mesh) if self._given is None else self._given
         check_ports(self.mesh, self._processes)
         # The URL of a user's own Redis may hold a password.

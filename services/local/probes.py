@@ -10,6 +10,7 @@ import redis
 from grpc_health.v1 import health_pb2
 
 from services.mesh import Mesh
+from services.runtime.certificates import caller_credentials
 from services.runtime.redis_client import connection_options
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
@@ -22,6 +23,10 @@ ATTEMPT_SECONDS = 1.0
 
 class NotReady(Exception):
     """A process does not answer yet, or answers that it is not ready; says which."""
+
+
+def alive(_mesh: Mesh) -> None:
+    """Passes: of a process that neither listens nor consumes, there is no more to ask."""
 
 
 def redis_answers(mesh: Mesh) -> None:
@@ -57,7 +62,7 @@ def serving(address: str) -> Probe:
 
     def probe(mesh: Mesh) -> None:
         _connects(mesh, address)
-        with grpc.insecure_channel(mesh.addresses[address]) as channel:
+        with _channel(mesh, address) as channel:
             check = channel.unary_unary(
                 HEALTH_CHECK,
                 request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -92,6 +97,12 @@ def answers_ok(address: str, path: str, *also: str) -> Probe:
             raise NotReady(f"GET {path}: {answer.status} {body}")
 
     return probe
+
+
+def _channel(mesh: Mesh, address: str) -> grpc.Channel:
+    if not mesh.mtls:
+        return grpc.insecure_channel(mesh.addresses[address])
+    return grpc.secure_channel(mesh.addresses[address], caller_credentials(mesh))
 
 
 def _connects(mesh: Mesh, address: str) -> None:

@@ -39,7 +39,15 @@ def processes(mesh: Mesh) -> tuple[Process, ...]:
             ready=probes.answers_ok("envoy-admin", "/ready", "envoy-public", "envoy-internal"),
             listens=("envoy-public", "envoy-internal", "envoy-admin"),
         ),
-        *(process for service in SERVICES for process in _service(service.name)),
+        Process(
+            name="ratelimit",
+            group="envoy",
+            command=_python("envoy", "ratelimit"),
+            ready=probes.serving("ratelimit"),
+            listens=("ratelimit",),
+        ),
+        Process(name="discovery", group="envoy", command=_python("envoy", "discover"), ready=probes.alive),
+        *(process for service in SERVICES for process in _service(mesh, service.name)),
         Process(
             name="bridge",
             group="services",
@@ -67,8 +75,8 @@ def _redis(mesh: Mesh) -> Process:
     )
 
 
-def _service(service: str) -> tuple[Process, ...]:
-    """Returns the processes of a domain: one, or one to serve and one to react."""
+def _service(mesh: Mesh, service: str) -> tuple[Process, ...]:
+    """Returns the processes of a domain: one, or one to serve and one to react; and its further replicas."""
     apart = service in APART
     serves = Process(
         name=f"{service}-serve" if apart else service,
@@ -77,7 +85,18 @@ def _service(service: str) -> tuple[Process, ...]:
         ready=probes.serving(service),
         listens=(service, *FURTHER_LISTENERS.get(service, ())),
     )
-    return (serves, _reactions(service)) if apart else (serves,)
+    replicas = (_replica(mesh, service, name) for name in mesh.replicas(service))
+    return (serves, *([_reactions(service)] if apart else []), *replicas)
+
+
+def _replica(mesh: Mesh, service: str, name: str) -> Process:
+    return Process(
+        name=name,
+        group="services",
+        command=_python("services", "serve", service, "--role", "serve", "--address", mesh.addresses[name]),
+        ready=probes.serving(name),
+        listens=(name,),
+    )
 
 
 def _reactions(service: str) -> Process:

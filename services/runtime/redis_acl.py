@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 STREAMS = "astra.*"
 DEAD_LETTERS = "{astra.*}.dlq.*"
+LIMITS = "limits:*"
+REGISTRY = "registry:*"
 
 _CONNECT = "+@connection +@transaction -@admin -@dangerous +info +time +command"
 _SCRIPTS = "+eval +evalsha +script|load +script|exists"
@@ -22,6 +24,10 @@ ROLES: Mapping[str, str] = {
         f" +xautoclaim +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +exists {_CONNECT} {_SCRIPTS}"
         f" +config|get (+xadd ~{DEAD_LETTERS})"
     ),
+    # Counts calls for the limits that hold over several Envoys.
+    "limiter": f"~{LIMITS} +@read +@write {_CONNECT} {_SCRIPTS}",
+    # Registers instances, and finds them.
+    "registry": f"~{REGISTRY} +@read +@write {_CONNECT}",
     # Looks on.
     "reader": f"%R~{STREAMS} %R~{DEAD_LETTERS} +@read {_CONNECT}",
 }

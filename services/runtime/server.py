@@ -40,8 +40,16 @@ log = structlog.get_logger()
 class Server:
     """Serves APIs, health and reflection on one address. Without `revocations` every token is taken that Envoy took."""
 
-    def __init__(self, address: str, apis: Mapping[str, object], revocations: Revocations | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        apis: Mapping[str, object],
+        revocations: Revocations | None = None,
+        *,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         self.address = address
+        self._credentials = credentials
         revoked = revocations or Revocations()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers(
@@ -54,7 +62,10 @@ class Server:
     async def start(self) -> None:
         """Binds and serves; port 0 becomes a free one. Raises `OSError` when the address is taken."""
         try:
-            port = self._server.add_insecure_port(self.address)
+            if self._credentials is None:
+                port = self._server.add_insecure_port(self.address)
+            else:
+                port = self._server.add_secure_port(self.address, self._credentials)
         except RuntimeError as error:
             raise OSError(f"{self.address} cannot be bound: {error}") from error
         self.address = f"{self.address.rpartition(':')[0]}:{port}"
@@ -99,9 +110,9 @@ def _unary(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
     async def serve(request: Message, context: Any) -> Any:
         try:
             response = await method(request, _admit(rpc, request, context, revoked))
-            # Not before the outcome is known: once an answer has begun, Envoy can neither retry the call elsewhere nor
-            # end it with an honest DEADLINE_EXCEEDED.
-            await context.send_initial_metadata(_answer_headers())
+            # Behind the answer, so that all of it is sent at once: when one has begun, Envoy can neither retry the call
+            # elsewhere, should this process die now, nor end it with an honest DEADLINE_EXCEEDED.
+            context.set_trailing_metadata(_answer_headers())
             return response
         except Exception as error:
             await _refuse(rpc, context, error)

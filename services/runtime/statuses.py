@@ -11,7 +11,10 @@ INTERNAL_MESSAGE = "something went wrong on our side; it is in our log under thi
 
 
 def status_of(error: MeshError, *, service: str) -> status_pb2.Status:
-    """Makes a status of an error: its code and message, an ErrorInfo, and a BadRequest where a field is to blame."""
+    """Makes a status of an error: its code and message, an ErrorInfo, and what else a program can use.
+
+    That is a BadRequest where a field is to blame, and a RetryInfo where the metadata has `retry_after_seconds`.
+    """
     info = Any()
     info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=f"astra.{service}", metadata=error.metadata))
     details = [info]
@@ -20,6 +23,12 @@ def status_of(error: MeshError, *, service: str) -> status_pb2.Status:
         bad_request = Any()
         bad_request.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
         details.append(bad_request)
+    if seconds := error.metadata.get("retry_after_seconds"):
+        delay = error_details_pb2.RetryInfo()
+        delay.retry_delay.FromSeconds(int(seconds))
+        retry_info = Any()
+        retry_info.Pack(delay)
+        details.append(retry_info)
     return status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message, details=details)
 
 

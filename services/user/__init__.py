@@ -6,11 +6,13 @@ from pathlib import Path
 from services.domain import Domain
 from services.mesh import Mesh
 from services.runtime.clock import Clock, wall_clock
+from services.runtime.limiter import Limiter
 from services.runtime.store import Store
 from services.user.api import UserApi
 from services.user.jwks_listener import jwks_listener
 from services.user.passwords import Passwords
 from services.user.reactions import GROUPS
+from services.user.sign_in_guard import SignInGuard
 from services.user.signing_keys import SigningKeys
 from services.user.tokens import TokenIssuer
 
@@ -19,7 +21,7 @@ def build(mesh: Mesh, *, clock: Clock = wall_clock, passwords: Passwords | None 
     """Makes the domain with its real adapters. Cheaper `passwords` are for tests."""
     store = open_store(mesh.database("user"), clock=clock)
     keys = SigningKeys(store)
-    api = UserApi(store, passwords or Passwords(), TokenIssuer(keys))
+    api = UserApi(store, passwords or Passwords(), TokenIssuer(keys), SignInGuard(Limiter(mesh)))
     return Domain(
         store=store,
         apis={"astra.user.v1.UserService": api},

@@ -19,6 +19,7 @@ from services.user.registration import register
 from services.user.sessions import Session
 from services.user.sign_in import SignIn
 from services.user.store import Account
+from services.user.sign_in_guard import SignInGuard
 from services.user.tokens import TokenIssuer
 
 SignedIn = TypeVar("SignedIn", pb.LoginResponse, pb.RefreshSessionResponse)
@@ -27,11 +28,12 @@ SignedIn = TypeVar("SignedIn", pb.LoginResponse, pb.RefreshSessionResponse)
 class UserApi(Administration, InboxApi):
     """Serves the rpcs of users."""
 
-    def __init__(self, store: Store, passwords: Passwords, tokens: TokenIssuer) -> None:
+    def __init__(self, store: Store, passwords: Passwords, tokens: TokenIssuer, guard: SignInGuard) -> None:
         self._store = store
         self._passwords = passwords
         self._sign_in = SignIn(store, passwords)
         self._tokens = tokens
+        self._guard = guard
 
     async def register_user(self, request: pb.RegisterUserRequest, call: Call) -> pb.RegisterUserResponse:
         registration = check_registration(
@@ -50,6 +52,7 @@ class UserApi(Administration, InboxApi):
         return await call.write(self._store, work)
 
     async def login(self, request: pb.LoginRequest, call: Call) -> pb.LoginResponse:
+        await self._guard.admit(request.username)
         account = await self._sign_in.account_of(request.username, request.password)
 
         def work(tx: Tx) -> tuple[Account, Session, int]:

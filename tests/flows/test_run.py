@@ -67,7 +67,7 @@ def test_it_starts_says_what_to_try_and_stops_cleanly_with_its_data_kept(tmp_pat
             assert f"grpcurl -plaintext {mesh.addresses['envoy-public']} list" in output
             assert "-m services make-admin USERNAME" in output
             pids = [state.pid for state in Control(control_socket(mesh)).states().values()]
-            assert len(pids) == 12
+            assert len(pids) == 14
             assert all(map(alive, pids))
         finally:
             launcher.send_signal(stop)

@@ -53,13 +53,17 @@ class Echo(grpc.GenericRpcHandler):
         self.calls: Counter[str] = Counter()
         """Calls by correlation id."""
         self.failing = False
+        self.healthy = True
         self.dawdling_seconds = 0.0
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, port: int) -> None:
+    async def start(self, port: int, credentials: grpc.ServerCredentials | None = None) -> None:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((self,))
-        self._server.add_insecure_port(f"127.0.0.1:{port}")
+        if credentials is None:
+            self._server.add_insecure_port(f"127.0.0.1:{port}")
+        else:
+            self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
         await self._server.start()
 
     async def stop(self) -> None:
@@ -71,7 +75,7 @@ class Echo(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(self._serving if healthy else self._echo)
 
     async def _serving(self, _request: bytes, _context: Any) -> bytes:
-        return b"\x08\x01"
+        return b"\x08\x01" if self.healthy else b"\x08\x02"
 
     async def _echo(self, _request: bytes, context: Any) -> bytes:
         metadata = dict(context.invocation_metadata())
@@ -125,14 +129,14 @@ class RunningEnvoy:
 
     def __init__(self, mesh: Mesh, services: Issuer, policy: Policy | None = None) -> None:
         self.mesh = mesh
-        self._rendering = render(mesh, json.dumps(services.jwks()), policy)
+        self.rendering = render(mesh, json.dumps(services.jwks()), policy)
         self._process: asyncio.subprocess.Process | None = None
         self._channels: list[grpc.aio.Channel] = []
 
     async def start(self) -> None:
-        self._rendering.write()
+        self.rendering.write()
         with (self.mesh.state_dir / "log" / "envoy.log").open("wb") as log:
-            line = command(find_binary(), self._rendering.bootstrap)
+            line = command(find_binary(), self.rendering.bootstrap)
             env = environment_of_envoy()
             self._process = await asyncio.create_subprocess_exec(*line, env=env, stdout=log, stderr=log)
         await until(self._ready)
@@ -149,6 +153,11 @@ class RunningEnvoy:
         options = [("grpc.default_authority", authority)] if authority else []
         self._channels.append(grpc.aio.insecure_channel(self.mesh.addresses[listener], options=options))
         return self._channels[-1]
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
 
     async def _ready(self) -> bool:
         assert self._process

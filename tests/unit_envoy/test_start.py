@@ -35,16 +35,16 @@ async def test_order_of_starting_does_not_matter_and_keys_rotate(mesh: Mesh) -> 
 
         await service.start(mesh.port("gamification"))
         await until(lambda: accepted(processes.token(sub="service:bridge")), seconds=3)
-        early = await call(internal, AWARD, bearer(users.token(sub="u-1")))
+        early = await call(internal, AWARD, bearer(users.token(sub="u-1", roles="admin")))
         assert early.code is grpc.StatusCode.UNAUTHENTICATED
         assert (await call(internal, REFLECTION)).seen["service"] == "gamification", "the others never were up"
 
         await jwks.start(mesh.port("user-jwks"))
-        await until(lambda: accepted(users.token(sub="u-1")), seconds=3)
+        await until(lambda: accepted(users.token(sub="u-1", roles="admin")), seconds=3)
 
-        old = users.token(sub="u-1")
+        old = users.token(sub="u-1", roles="admin")
         jwks.issuer = Issuer("users", kid="key-2")
-        await until(lambda: accepted(jwks.issuer.token(sub="u-1")), seconds=5)
+        await until(lambda: accepted(jwks.issuer.token(sub="u-1", roles="admin")), seconds=5)
         assert not await accepted(old)
     finally:
         await envoy.stop()

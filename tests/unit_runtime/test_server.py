@@ -121,7 +121,7 @@ async def test_a_correlation_id_comes_back_and_a_malformed_one_is_replaced(
         pb.GetQuoteRequest(symbol="BTC"), metadata=(("x-correlation-id", given),) if given else ()
     )
     await call
-    returned = dict(await call.initial_metadata())["x-correlation-id"]
+    returned = dict(await call.trailing_metadata())["x-correlation-id"]
     assert (returned == given) is kept
     assert returned
 
@@ -148,7 +148,8 @@ async def test_an_answer_does_not_begin_before_its_outcome_is_known(
     done, _ = await asyncio.wait([headers], timeout=0.2)
     assert not done
     goes_on.set()
-    assert "x-correlation-id" in dict(await asyncio.wait_for(headers, 5))
+    await asyncio.wait_for(headers, 5)
+    assert "x-correlation-id" in dict(await call.trailing_metadata())
 
 
 async def test_what_nobody_expected_is_internal_and_tells_nothing(
