@@ -41,6 +41,7 @@ lock: .tools/.done ## Pins the newest versions and their hashes, without address
 	$(TOOLS)/python -m pip install --quiet uv
 	$(TOOLS)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
+	$(TOOLS)/uv pip compile $(LOCK) --group bench -o bench.lock
 
 
 run: setup ## Starts the whole mesh on this machine; Ctrl-C stops it.
@@ -69,16 +70,27 @@ test: setup ## Runs the tests.
 system: setup ## Runs 2,000 random commands of 50 users with kills in between, and compares everything.
 	SYSTEM_COMMANDS=2000 $(BIN)/pytest -s tests/system
 
+chaos: setup ## Kills and starves everything for CHAOS_SECONDS (300), then compares all with all; CHAOS_SEED= repeats a run.
+	@$(BIN)/python -m tests.chaos
+
 bench: setup ## Measures the store; goals are printed and written to build/bench/, never asserted.
 	@$(BIN)/python -m tests.bench.store
 
 bench-chain: setup ## Measures whole chains by REST, the idle mesh, and 1,000 events/s.
 	@$(BIN)/python -m tests.bench.chain
 
+bench-bus: setup .bench/.done ## Measures bridge and consumers against a raw pipeline and FastStream.
+	@$(BIN)/python -m tests.bench.bus
+
+.bench/.done: bench.lock
+	$(PYTHON) -m venv .bench
+	.bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench.lock
+	@touch $@
+
 golden: setup ## Renews the golden files; their diff is the review.
 	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
 
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
-	rm -rf .venv .tools gen build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test system bench bench-chain golden clean
+.PHONY: help setup gen lock run demo check lint type envoy-check test system chaos bench bench-chain bench-bus golden clean
