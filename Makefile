@@ -43,7 +43,6 @@ lock: .tools/.done ## Pins the newest versions and their hashes, without address
 	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group bench -o bench.lock
 
-
 run: setup ## Starts the whole mesh on this machine; Ctrl-C stops it.
 	@$(BIN)/python -m services.local run
 
@@ -73,6 +72,9 @@ system: setup ## Runs 2,000 random commands of 50 users with kills in between, a
 mesh-test: setup ## Runs the tests of replicas under steady calls; part of `make test`.
 	$(BIN)/pytest tests/mesh_replicas
 
+chaos: setup ## Kills and starves everything for CHAOS_SECONDS (300), then compares all with all; CHAOS_SEED= repeats a run.
+	@$(BIN)/python -m tests.chaos
+
 bench: setup ## Measures the store; goals are printed and written to build/bench/, never asserted.
 	@$(BIN)/python -m tests.bench.store
 
@@ -84,6 +86,9 @@ bench-mesh: setup ## Measures what Envoy adds to a call, without and with all it
 
 bench-gateway: setup .bench/.done ## Measures the gateway against Envoy's transcoder and a FastAPI handler.
 	@$(BIN)/python -m tests.bench.gateway
+
+bench-bus: setup .bench/.done ## Measures bridge and consumers against a raw pipeline and FastStream.
+	@$(BIN)/python -m tests.bench.bus
 
 .bench/.done: bench.lock
 	$(PYTHON) -m venv .bench
@@ -99,4 +104,5 @@ golden: setup ## Renews the golden files; their diff is the review.
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test system mesh-test bench bench-chain bench-mesh bench-gateway fuzz-gateway golden clean
+.PHONY: help setup gen lock run demo check lint type envoy-check test system mesh-test chaos bench bench-chain bench-mesh \
+  bench-gateway bench-bus fuzz-gateway golden clean

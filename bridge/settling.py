@@ -99,15 +99,15 @@ class Settler:
         backoff = Backoff(self._settings.retry_first_seconds, self._settings.retry_cap_seconds, self._chance)
         while True:
             error = await self._attempt(entry)
-            labels = (self._membership.group, entry.stream)
             if error is None:
-                metrics.CONSUMED.labels(*labels).inc()
-                metrics.EFFECT_SECONDS.labels(*labels).observe(metrics.since(parse(entry.id)[0]))
+                consumed, seconds = metrics.of_effects(self._membership.group, entry.stream)
+                consumed.inc()
+                seconds.observe(metrics.since(parse(entry.id)[0]))
                 return Outcome.DONE
             transient = is_transient(error)
             if not transient and entry.deliveries >= self._settings.max_deliveries:
                 return await self._bury(entry, error)
-            metrics.RETRIED.labels(*labels).inc()
+            metrics.RETRIED.labels(self._membership.group, entry.stream).inc()
             self._log(entry).warning("entry.failed", transient=transient, error=repr(error))
             await pause(self._stop, backoff.next_seconds())
             if self._stop.is_set():
