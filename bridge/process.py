@@ -22,8 +22,8 @@ from bridge.tail import TailClient
 from bridge.trimming import Trimmer
 from services import contracts
 from services.mesh import SERVICES, Mesh
-from services.runtime.clock import wall_clock
 from services.runtime.certificates import server_credentials
+from services.runtime.clock import wall_clock
 from services.runtime.credentials import ServiceToken
 from services.runtime.redis_client import connect
 from services.runtime.server import Server

@@ -18,8 +18,8 @@ from services.user.profile_edit import apply_edit, edit_from
 from services.user.registration import register
 from services.user.sessions import Session
 from services.user.sign_in import SignIn
-from services.user.store import Account
 from services.user.sign_in_guard import SignInGuard
+from services.user.store import Account
 from services.user.tokens import TokenIssuer
 
 SignedIn = TypeVar("SignedIn", pb.LoginResponse, pb.RefreshSessionResponse)
