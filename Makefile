@@ -63,8 +63,11 @@ type: setup ## Checks types.
 envoy-check: setup ## Asks the real Envoy whether it accepts the configuration.
 	$(BIN)/python -m envoy check
 
-test: setup ## Runs the tests.
-	$(BIN)/pytest
+test: setup ## Runs the tests, but for those of check-system.
+	$(BIN)/pytest -m 'not long'
+
+check-system: setup ## Runs the tests that take long.
+	$(BIN)/pytest -m long
 
 system: setup ## Runs 2,000 random commands of 50 users with kills in between, and compares everything.
 	SYSTEM_COMMANDS=2000 $(BIN)/pytest -s tests/system
@@ -104,5 +107,5 @@ golden: setup ## Renews the golden files; their diff is the review.
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test system mesh-test chaos bench bench-chain bench-mesh \
+.PHONY: help setup gen lock run demo check lint type envoy-check test check-system system mesh-test chaos bench bench-chain bench-mesh \
   bench-gateway bench-bus fuzz-gateway golden clean

@@ -13,7 +13,7 @@ CONTROL_SECONDS = 8.0
 CONTROL_RUNS = 4
 SEED = 20_261
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 def outcome_of(options: Options) -> Outcome:
@@ -39,14 +39,17 @@ def caught(control: str, wrong: Callable[[Outcome], int]) -> bool:
     )
 
 
+@pytest.mark.long
 def test_control_ids_made_by_redis_double_events() -> None:
     assert caught("xadd-star", lambda outcome: outcome.verdict.streams.doubled)
 
 
+@pytest.mark.long
 def test_control_cursor_kept_elsewhere_loses_what_redis_lost() -> None:
     assert caught("cursor-elsewhere", lambda outcome: outcome.verdict.streams.lost)
 
 
+@pytest.mark.long
 def test_control_acknowledged_before_the_effect_loses_effects() -> None:
     def lost(outcome: Outcome) -> int:
         # With everything else in order, so that it is the effects alone that are missing.

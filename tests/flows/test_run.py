@@ -53,7 +53,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_it_starts_says_what_to_try_and_stops_cleanly_with_its_data_kept(tmp_path: Path, stop: signal.Signals) -> None:
     launcher = run(tmp_path)
     with launcher:
@@ -77,6 +77,7 @@ def test_it_starts_says_what_to_try_and_stops_cleanly_with_its_data_kept(tmp_pat
     assert (tmp_path / "redis" / "appendonlydir").is_dir()
 
 
+@pytest.mark.long
 def test_a_mesh_that_was_stopped_starts_again_on_its_data(tmp_path: Path) -> None:
     for _ in range(2):
         with run(tmp_path) as launcher:
@@ -87,6 +88,7 @@ def test_a_mesh_that_was_stopped_starts_again_on_its_data(tmp_path: Path) -> Non
             assert launcher.wait(30) == 0
 
 
+@pytest.mark.long
 def test_ones_own_redis_is_used_with_its_own_password_and_none_is_started(tmp_path: Path) -> None:
     port = Mesh.at(tmp_path, free_ports=True).port("redis")
     data = tmp_path / "own"
