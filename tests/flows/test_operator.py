@@ -27,7 +27,7 @@ from services.runtime.redis_client import connect
 from tests.story.play import Stage
 from tests.story.rest import PASSWORD, Session
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600), pytest.mark.long]
 
 TRADED = "astra.trading.trade_executed.v1"
 DEADLINE_SECONDS = 60.0

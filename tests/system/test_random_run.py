@@ -19,7 +19,7 @@ from tests.system.commands import Crowd, Journal
 from tests.system.invariants import differences
 
 USERS = 50
-COMMANDS = int(os.environ.get("SYSTEM_COMMANDS", "600"))
+COMMANDS = int(os.environ.get("SYSTEM_COMMANDS", "400"))
 """Commands of the slice in `make test`; `make system` gives 2,000."""
 SEED = int(os.environ.get("SYSTEM_SEED", "7"))
 AT_ONCE = 8
