@@ -28,8 +28,8 @@ from tests.story.streams import Observed
 
 CHAINS = 200
 PER_SECOND = 5
-USERS = 12
-"""Enough for 20 trades a day each."""
+USERS = 24
+"""So many that none makes the 10 trades that unlock an achievement: its events would join the chain."""
 IDLE_SECONDS = 5.0
 LOAD_SECONDS = 30.0
 EVENTS_PER_SECOND = 1000
