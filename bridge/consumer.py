@@ -92,16 +92,21 @@ class Consumer:
             await self._take_pending(stream, idle_ms=0, own=True)
 
     async def _read(self) -> None:
-        """Takes new entries, no more than there are workers for; Redis counts them per stream."""
+        """Takes new entries."""
+        for entry in await self._new_entries():
+            self._take(entry)
+
+    async def _new_entries(self) -> list[Entry]:
+        """Reads new entries, no more than there are workers for; Redis counts them per stream. None at the stop."""
         if not self._membership.joined:
             await self._membership.join()
             if not self._membership.joined:
                 raise RedisError("none of its streams can be read")
         streams = len(self._membership.joined)
         free = await self._free_workers(at_least=streams)
-        if not self._stop.is_set():
-            for entry in await self._membership.read(free // streams, self._settings.block_ms):
-                self._take(entry)
+        if self._stop.is_set():
+            return []
+        return await self._membership.read(free // streams, self._settings.block_ms)
 
     async def _claim(self) -> None:
         """Takes what has been idle for too long, whoever had it: a dead consumer, or a dead letter refused."""

@@ -189,24 +189,12 @@ class OrderedConsumer(Consumer):
     async def _read(self) -> None:
         """Takes new entries; if some were trimmed before they could be read, those first."""
         async with self._taking:
-            await self._read_in_order()
-
-    async def _read_in_order(self) -> None:
-        if not self._membership.joined:
-            await self._membership.join()
-            if not self._membership.joined:
-                raise RedisError("none of its streams can be read")
-        streams = len(self._membership.joined)
-        free = await self._free_workers(at_least=streams)
-        if self._stop.is_set():
-            return
-        entries = await self._membership.read(free // streams, self._settings.block_ms)
-        for entry in entries:
-            seen = self._seen.get(entry.stream) or self._holes.done_below(entry.stream) - 1
-            if ordinal_of(entry.id) > seen + 1:
-                await self._drained()
-                await self._fill([entry.stream])
-            self._take(entry)
+            for entry in await self._new_entries():
+                seen = self._seen.get(entry.stream) or self._holes.done_below(entry.stream) - 1
+                if ordinal_of(entry.id) > seen + 1:
+                    await self._drained()
+                    await self._fill([entry.stream])
+                self._take(entry)
 
     async def _fill(self, streams: Sequence[str]) -> None:
         """Fills holes for as long as it takes: nothing later may come before them."""

@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from services.domain import Domain
 from services.process import apis_of
 from services.runtime.revocations import Revocations
 from services.runtime.server import Server
+from services.runtime.statuses import reason_of
+
+__all__ = ["Metadata", "as_service", "as_user", "reason_of", "served", "serving"]
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -43,13 +44,3 @@ def as_user(user_id: str, *roles: str) -> Metadata:
 def as_service(name: str) -> Metadata:
     """Returns the headers of a process's call."""
     return (("x-astra-service", f"service:{name}"),)
-
-
-def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """Returns the AIP-193 reason in a failed call; empty if it has none."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    info = error_details_pb2.ErrorInfo()
-    for detail in status.details if status else ():
-        if detail.Unpack(info):
-            return str(info.reason)
-    return ""

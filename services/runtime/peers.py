@@ -4,14 +4,13 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from services.contracts import Rpc, rpcs
 from services.mesh import Mesh
 from services.runtime.context import current_context
 from services.runtime.credentials import ServiceToken
 from services.runtime.errors import MeshError, Unavailable
+from services.runtime.statuses import reason_of
 
 Reply = TypeVar("Reply", bound=Message)
 
@@ -57,16 +56,7 @@ class Peers:
         except grpc.aio.AioRpcError as error:
             if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                 raise Unavailable(f"{rpc.domain} could not be reached; try again", reason="PEER_UNAVAILABLE") from error
-            raise PeerError(error.code().name, error.details() or "", reason=_reason(error)) from error
+            raise PeerError(error.code().name, error.details() or "", reason=reason_of(error)) from error
 
     async def close(self) -> None:
         await self._channel.close()
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has all that is read
-    info = error_details_pb2.ErrorInfo()
-    for detail in status.details if status else ():
-        if detail.Unpack(info):
-            return str(info.reason)
-    return ""

@@ -45,3 +45,13 @@ async def abort(
     """Ends a call with a status, and trailing metadata beside it."""
     trailing = rpc_status.to_status(status)
     await context.abort(trailing.code, trailing.details, (*(trailing.trailing_metadata or ()), *metadata))
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Returns the AIP-193 reason in a failed call; empty if it has none."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has all that is read
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details if status else ():
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""
