@@ -66,7 +66,12 @@ envoy-check: setup ## Asks the real Envoy whether it accepts the configuration.
 test: setup ## Runs the tests, but for those of check-system.
 	$(BIN)/pytest -m 'not long'
 
-check-system: setup ## Runs the tests that take long.
+packages: ## Installs the Debian packages that check-system needs.
+	@missing=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $$(cat tests/debian-packages.txt) 2>/dev/null | awk '$$2 == "installed" {print $$1}' | \
+	  sort | comm -13 - <(sort tests/debian-packages.txt)); [ -z "$$missing" ] || { echo "installing $$missing" && \
+	  apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
+
+check-system: setup packages ## Runs the tests that take long, or need Debian's servers, Chromium or containers.
 	$(BIN)/pytest -m long
 
 system: setup ## Runs 2,000 random commands of 50 users with kills in between, and compares everything.
@@ -107,5 +112,5 @@ golden: setup ## Renews the golden files; their diff is the review.
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test check-system system mesh-test chaos bench bench-chain bench-mesh \
+.PHONY: help setup gen lock run demo check lint type envoy-check test packages check-system system mesh-test chaos bench bench-chain bench-mesh \
   bench-gateway bench-bus fuzz-gateway golden clean
