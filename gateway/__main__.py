@@ -67,6 +67,7 @@ def main(
         cors_origins=frozenset(cors_origin or ()),
         sessions=SESSIONS if authorities else None,
         secure_cookies=not insecure_cookies,
+        console=bool(authorities),
     )
     try:
         uvloop.run(serve(settings, descriptors, upstream, host, worker_port() or port, authorities))

@@ -10,6 +10,7 @@ from aiohttp import web
 from gateway import cors, metadata, raw_bodies, sessions
 from gateway.api import Api
 from gateway.binding import Binder, Bound
+from gateway.console.files import ConsoleFiles
 from gateway.content import Content, parts, whole
 from gateway.delivery import deliver
 from gateway.failures import failure_response
@@ -44,6 +45,7 @@ class Gateway:
         self._streams = Streams(settings)
         self._last = LastAnswers(settings)
         self._pages = Pages(settings)
+        self._console = ConsoleFiles(settings)
         self._sessions = Sessions(settings, upstream)
         self._new_id = new_id
 
@@ -95,6 +97,8 @@ class Gateway:
         if path == "/readyz":
             return await self._readiness()
         if (page := self._pages.answer(request, path, self._api)) is not None:
+            return page
+        if (page := self._console.answer(request, path)) is not None:
             return page
         if path == "/health" or path.startswith("/health/"):
             return await self._health.answer(path, self._api.services)

@@ -87,6 +87,9 @@ class Settings:
     secure_cookies: bool = True
     """Whether browsers send the cookies over TLS alone (and to loopback). Off only where there is no TLS."""
 
+    console: bool = False
+    """Whether `/console` is there: its pages call the rpcs of this mesh."""
+
     cors_origins: frozenset[str] = frozenset()
     """Origins whose pages may read answers, as `https://app.example.com`; `*` for any."""
     cors_max_age_seconds: int = 600

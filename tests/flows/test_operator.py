@@ -3,13 +3,10 @@
 import asyncio
 import json
 import os
-import sqlite3
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +21,12 @@ from services.local import LocalMesh
 from services.mesh import ROOT, Mesh
 from services.runtime.credentials import ServiceToken
 from services.runtime.redis_client import connect
+from tests.flows.operating import DEADLINE_SECONDS, TRADED, eventually, poisoned, trade, trader
 from tests.story.play import Stage
 from tests.story.rest import PASSWORD, Session
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600), pytest.mark.long]
 
-TRADED = "astra.trading.trade_executed.v1"
-DEADLINE_SECONDS = 60.0
 COMMAND_SECONDS = 90.0
 
 
@@ -98,46 +94,9 @@ def operator(running: LocalMesh) -> Operator:
     return Operator(running)
 
 
-async def trader(stage: Stage) -> Session:
-    """Registers somebody to trade."""
-    username = f"u{uuid.uuid4().hex[:12]}"
-    await stage.rest.register(username)
-    return await stage.rest.login(username)
-
-
-async def trade(stage: Stage, user: Session, chain: str = "") -> str:
-    """Makes a small trade and returns its correlation id."""
-    chain = chain or f"trade-{uuid.uuid4().hex[:12]}"
-    await stage.rest.trade(user, "STRK", Decimal(100), correlation_id=chain)
-    return chain
-
-
-async def eventually(look: Callable[[], Any], what: str) -> Any:
-    """Repeats a look until it finds something, and returns that."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while True:
-            if found := await look():
-                return found
-            await asyncio.sleep(0.1)
-
-
 async def feed_of(stage: Stage, user: Session) -> int:
     """Returns how many lines the feed has of a user: one a trade, made by `social_feed_generators`."""
     return len((await stage.rest.get(f"/v1/users/{user.user_id}/feed", session=user)).get("feedEntries", []))
-
-
-@contextmanager
-def poisoned(mesh: Mesh, user: Session) -> Iterator[None]:
-    """Makes every revenue from a user fail in the service's own database; mended afterwards."""
-    with closing(sqlite3.connect(mesh.database("financial"), timeout=10)) as database:
-        database.execute(
-            "CREATE TRIGGER poison BEFORE INSERT ON revenue"
-            f" WHEN NEW.user_id = '{user.user_id}' BEGIN SELECT RAISE(ABORT, 'poisoned'); END"
-        )
-        database.commit()
-        yield
-        database.execute("DROP TRIGGER poison")
-        database.commit()
 
 
 async def dead_letter(operator: Operator) -> str:
