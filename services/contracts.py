@@ -122,13 +122,15 @@ def _checked(rpc: Rpc, method: MethodDescriptor) -> Rpc:
 
 @cache
 def events() -> Mapping[str, EventType]:
-    """Returns the catalogue: every event by its stream."""
+    """Returns the catalogue: every event that is published, by its stream."""
     found = {}
     for message in _messages():
         options: Any = message.GetOptions()
         if not options.HasExtension(envelope_pb2.event):
             continue
         mark = options.Extensions[envelope_pb2.event]
+        if mark.retired:
+            continue
         for name in filter(None, (mark.subject, mark.user)):
             if name not in message.fields_by_name:
                 raise ValueError(f"{message.full_name}: the event option names {name!r}, which is no field of it")
@@ -142,6 +144,24 @@ def events() -> Mapping[str, EventType]:
             user_field=mark.user,
         )
     return found
+
+
+@cache
+def retired_streams() -> frozenset[str]:
+    """Returns the streams of events that are published no more."""
+    return streams_in(descriptor_set(), retired=True)
+
+
+def streams_in(files: FileDescriptorSet, *, retired: bool = False) -> frozenset[str]:
+    """Returns the streams of a descriptor set's events: those that it publishes, or those that it has retired."""
+    found = set()
+    for file in files.file:
+        for message in file.message_type:
+            options: Any = message.options
+            marked = options.HasExtension(envelope_pb2.event)
+            if marked and options.Extensions[envelope_pb2.event].retired == retired:
+                found.add(_stream(f"{file.package}.{message.name}"))
+    return frozenset(found)
 
 
 def stream_of(event: type[Message]) -> str:
