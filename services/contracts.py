@@ -175,6 +175,11 @@ def _stream(full_name: str) -> str:
     return f"{root}.{domain}.{re.sub(r'(?<!^)(?=[A-Z])', '_', name).lower()}.{version}"
 
 
+def family_of(stream: str) -> str:
+    """Returns a stream without its version: what all versions of an event share."""
+    return stream.rpartition(".v")[0]
+
+
 def streams_of(domain: str) -> list[str]:
     """Returns the streams that a domain publishes, sorted."""
     return sorted(stream for stream, event in events().items() if event.domain == domain)

@@ -45,6 +45,8 @@ def _apply_all(
     by_stream: dict[str, list[int]] = defaultdict(list)
     for delivery, _ in given:
         by_stream[delivery.stream].append(delivery.ordinal)
+        if older := delivery.older:
+            by_stream[older[0]].append(older[1])
     standings = {stream: standing(tx, group, stream, ordinals) for stream, ordinals in by_stream.items()}
     effects: list[Effect] = []
     for delivery, apply in given:
@@ -52,6 +54,12 @@ def _apply_all(
             break
         of_stream = standings[delivery.stream]
         if delivery.ordinal not in of_stream.open:
+            effects.append(False)
+            continue
+        older = delivery.older
+        if older and older[1] not in standings[older[0]].open:
+            # It had its effect in its older version.
+            of_stream.take(delivery.ordinal)
             effects.append(False)
             continue
         context = Context.of(delivery)
@@ -66,8 +74,9 @@ def _apply_all(
         else:
             apply(tx.within(context), delivery.event)
         effects.append(True)
-        of_stream.open.discard(delivery.ordinal)
-        of_stream.applied.append(delivery.ordinal)
+        of_stream.take(delivery.ordinal)
+        if older:
+            standings[older[0]].take(older[1])
     for stream, of_stream in standings.items():
         _mark_applied(tx, group, stream, of_stream)
     return effects
@@ -87,6 +96,11 @@ class Standing:
     given_up: set[int]
     applied: list[int] = field(default_factory=list)
     """Those that are applied now, and not yet noted."""
+
+    def take(self, ordinal: int) -> None:
+        """Counts one as applied now."""
+        self.open.discard(ordinal)
+        self.applied.append(ordinal)
 
 
 def mark_dead(tx: Tx, group: str, stream: str, ordinal: int) -> None:

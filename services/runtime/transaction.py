@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from astra.event.v1.envelope_pb2 import Envelope
 from google.protobuf.message import Message
@@ -45,6 +45,13 @@ class Recorder:
         )
         envelope.time.FromMilliseconds(ms)
         return envelope
+
+
+class Appended(NamedTuple):
+    """Where an event is in the outbox."""
+
+    event_id: str
+    ordinal: int
 
 
 class Reader:
@@ -133,27 +140,45 @@ class Tx(Reader):
         """Makes a time-ordered id."""
         return self._recorder.ids()
 
-    def record(self, event: Message, *, cause: str | None = None, context: Context | None = None) -> str:
+    def record(
+        self,
+        event: Message,
+        *,
+        cause: str | None = None,
+        context: Context | None = None,
+        older: Message | None = None,
+    ) -> str:
         """Puts an event into the outbox and returns its id.
 
         Its cause is the event being reacted to, unless the id of another event is given. A `context` of its own starts
-        another chain.
+        another chain. `older` is the same event in the version before, for groups that do not read the new one yet.
         """
         context = context or self.context
+        cause = context.causation_id if cause is None else cause
         stream = contracts.stream_of(type(event))
+        older_version = ""
+        if older is not None:
+            if contracts.family_of(older_stream := contracts.stream_of(type(older))) != contracts.family_of(stream):
+                raise ValueError(f"{older_stream} is no older version of {stream}")
+            older_version = f"{older_stream}/{self._append(older, older_stream, context, cause).ordinal}"
+        return self._append(event, stream, context, cause, older_version=older_version).event_id
+
+    def _append(
+        self, event: Message, stream: str, context: Context, cause: str, *, older_version: str = ""
+    ) -> Appended:
         # The ordinal and the last ms are read here, inside the writer's turn: another process may have moved them.
         ordinal, ms = self._connection.execute(
             "INSERT INTO outbox_stream VALUES (?, 1, ?)"
             " ON CONFLICT DO UPDATE SET ordinal = ordinal + 1, ms = max(ms, excluded.ms) RETURNING ordinal, ms",
             (stream, self.now_ms),
         ).fetchone()
-        envelope = self._recorder.envelope(
-            event, context=context, causation_id=context.causation_id if cause is None else cause, ms=ms
-        )
+        envelope = self._recorder.envelope(event, context=context, causation_id=cause, ms=ms)
+        if older_version:
+            envelope.older_version = older_version
         self._connection.execute(
             "INSERT INTO outbox VALUES (?, ?, ?, ?)", (stream, ordinal, ms, envelope.SerializeToString())
         )
-        return envelope.id
+        return Appended(envelope.id, ordinal)
 
 
 def _field_text(event: Message, name: str) -> str:
