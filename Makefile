@@ -56,6 +56,7 @@ lint: setup ## Checks style and the protos.
 	$(BIN)/ruff format --check .
 	$(TOOLS)/buf lint
 	$(TOOLS)/buf format --diff --exit-code protos
+	$(BIN)/python -m tests.release.check
 
 type: setup ## Checks types.
 	$(BIN)/mypy
@@ -106,6 +107,19 @@ bench-bus: setup .bench/.done ## Measures bridge and consumers against a raw pip
 fuzz-gateway: setup ## Compares the gateway with Envoy's transcoder on 10,000 generated requests.
 	@$(BIN)/python -m tests.gateway_fuzz
 
+asyncapi: setup tests/node/node_modules/.done ## Makes the AsyncAPI document of the events and a page of it in build/asyncapi/.
+	@mkdir -p build/asyncapi && $(BIN)/python -m services asyncapi > build/asyncapi/asyncapi.json
+	@node tests/node/validate_asyncapi.mjs < build/asyncapi/asyncapi.json
+	@node tests/node/render_asyncapi.mjs build/asyncapi < build/asyncapi/asyncapi.json
+	@echo "build/asyncapi/index.html"
+
+tests/node/node_modules/.done: tests/node/package-lock.json
+	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+release: setup ## Promises today's contracts: VERSION=1.2.0 makes protos/released/1.2.0/, to be committed.
+	@$(BIN)/python -m tests.release $(VERSION)
+
 golden: setup ## Renews the golden files; their diff is the review.
 	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
 
@@ -113,4 +127,4 @@ clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
 
 .PHONY: help setup gen lock run demo check lint type envoy-check test packages check-system system mesh-test chaos bench bench-chain bench-mesh \
-  bench-gateway bench-bus fuzz-gateway golden clean
+  bench-gateway bench-bus fuzz-gateway asyncapi release golden clean

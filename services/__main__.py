@@ -69,5 +69,13 @@ def rotate_certificates() -> None:
     typer.echo("New certificates are in place; each new connection uses them.")
 
 
+@app.command()
+def asyncapi() -> None:
+    """Prints the AsyncAPI document of the bus: streams, events, and who publishes and reads them."""
+    from services.asyncapi import document_of_the_mesh
+
+    typer.echo(asyncio.run(document_of_the_mesh()).decode())
+
+
 if __name__ == "__main__":
     app()

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from services.mesh import Mesh
 from services.runtime.credentials import read_password
 from services.runtime.redis_acl import ROLES
+from services.runtime.redis_connection import PackedConnection
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 10.0
@@ -24,7 +25,9 @@ def connect(mesh: Mesh, role: str, *, timeout_seconds: float | None = READ_TIMEO
     loses a cancellation that comes as the send ends.
     """
     options = connection_options(mesh, role, timeout_seconds=timeout_seconds)
-    client: Redis = Redis.from_url(mesh.redis_url, **options, retry=Retry(NoBackoff(), 0))
+    client: Redis = Redis.from_url(
+        mesh.redis_url, **options, connection_class=PackedConnection, retry=Retry(NoBackoff(), 0)
+    )
     return client
 
 

@@ -29,6 +29,10 @@ class Faults:
         self._chance = chance
         self._deck: list[Callable[[], Awaitable[None]]] = []
 
+    def notes(self) -> list[str]:
+        """Returns what else is worth knowing."""
+        return []
+
     async def kill_members(self) -> None:
         """Kills one process after the other, at whatever it is doing."""
         names = [name for name in self._fleet.members if name != "bridge-2"]

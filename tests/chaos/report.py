@@ -25,6 +25,8 @@ def print_outcome(outcome: Outcome) -> None:
         f"{total:,} processes killed, {sum(n for name, n in faults.done.items() if 'cut' in name)} AOF tails cut"
         f" ({faults.cut_bytes:,} bytes), {len(callers.journal):,} trades acknowledged after {callers.repeats:,} repeats"
     )
+    for note in faults.notes():
+        console.print(note)
     found = Table()
     for column in ("compared", "count", "lost", "doubled", "misplaced"):
         found.add_column(column, justify="left" if column == "compared" else "right")

@@ -18,6 +18,7 @@ from tests.chaos import records
 from tests.chaos.callers import Callers
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet
+from tests.chaos.full_redis import FullRedis
 from tests.chaos.streams_server import StreamsServer
 from tests.chaos.verdict import Verdict, compare
 
@@ -41,6 +42,8 @@ class Options:
     control: str = ""
     trim: bool = False
     """Whether what every group has finished is trimmed; then the effects alone vouch for those rows."""
+    full: bool = False
+    """Whether Redis is full for all the time, and nothing else is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,9 @@ async def _run(options: Options, mesh: Mesh) -> Outcome:
     fleet = Fleet(mesh, PROCESSES, random.Random(chance.random()), control=options.control, trim=options.trim)
     server = StreamsServer(mesh)
     callers = Callers(mesh.addresses["trading"], random.Random(chance.random()), options.trades_per_second)
-    faults = Faults(fleet, server, random.Random(chance.random()))
+    faults = (FullRedis if options.full else Faults)(fleet, server, random.Random(chance.random()))
+    if isinstance(faults, FullRedis):
+        faults.watch(callers, mesh.addresses["trading"])
     async with _alive(fleet, server), asyncio.TaskGroup() as tasks:
         calling = tasks.create_task(callers.run())
         killing, dealing = tasks.create_task(faults.kill_members()), tasks.create_task(faults.deal())
