@@ -79,7 +79,7 @@ def running_replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local
 async def replicas(running_replicas: LocalMesh) -> AsyncIterator[Replicas]:
     mesh = running_replicas.mesh
     token = ServiceToken(mesh.keys_dir, "operator")
-    async with channel_to(mesh.addresses["envoy-internal"]) as channel:
+    async with channel_to(mesh) as channel:
         found = Replicas(running_replicas, channel, token.bearer)
         await found.take_calls("trading", *found.addresses(*TRADING))
         await found.take_calls("gamification", *found.addresses(*GAMIFICATION))

@@ -12,6 +12,9 @@ import grpc
 from astra.gamification.v1.gamification_service_pb2 import AwardXpRequest
 from astra.trading.v1.trading_service_pb2 import GetQuoteRequest
 
+from services.mesh import Mesh
+from services.runtime.door import Door
+
 READ = "/astra.trading.v1.TradingService/GetQuote"
 WRITE = "/astra.gamification.v1.GamificationService/AwardXp"
 DEADLINE_SECONDS = 5.0
@@ -96,6 +99,6 @@ class Traffic:
         return Outcome(call_id, grpc.StatusCode.OK, time.monotonic() - begun)
 
 
-def channel_to(address: str) -> grpc.aio.Channel:
-    """Returns a channel that sends each call once."""
-    return grpc.aio.insecure_channel(address, options=[("grpc.enable_retries", 0)])
+def channel_to(mesh: Mesh) -> grpc.aio.Channel:
+    """Returns a channel to the internal listener that sends each call once."""
+    return Door.of(mesh, "operator").open([("grpc.enable_retries", 0)])
