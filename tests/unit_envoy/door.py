@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -137,7 +138,7 @@ class RunningEnvoy:
     async def start(self) -> None:
         self.rendering.write()
         with (self.mesh.state_dir / "log" / "envoy.log").open("wb") as log:
-            line = command(find_binary(), self.rendering.bootstrap)
+            line = [*command(find_binary(), self.rendering.bootstrap), "--disable-hot-restart"]
             env = environment_of_envoy()
             self._process = await asyncio.create_subprocess_exec(*line, env=env, stdout=log, stderr=log)
         await until(self._ready)
@@ -196,6 +197,11 @@ def spare_ports(count: int) -> list[int]:
     with ExitStack() as held:
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [int(item.getsockname()[1]) for item in sockets]
+
+
+def children(pid: int) -> list[str]:
+    """Returns the ids of a process's children."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def bearer(token: str) -> Metadata:

@@ -129,7 +129,6 @@ def test_missing_things_are_named_with_what_to_do(tmp_path: Path) -> None:
 def test_binary_is_started_alone_and_by_its_path() -> None:
     line = command(Path("/bin/envoy"), Path("/srv/astra/envoy/envoy.yaml"), log_path=Path("/srv/log"))
     assert line[0] == "/bin/envoy"
-    assert "--disable-hot-restart" in line
     assert line[-2:] == ["--log-path", "/srv/log"]
 
 
