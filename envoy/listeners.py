@@ -23,6 +23,8 @@ LOG_FIELDS = {
     "service": "%REQ(X-ASTRA-SERVICE)%",
     "correlation_id": "%REQ(X-CORRELATION-ID):64%",
     "request_id": "%REQ(X-REQUEST-ID)%",
+    # Holds the trace id, of the caller's trace or of one that began here (W3C Trace Context).
+    "traceparent": "%REQ(TRACEPARENT):64%",
 }
 """One line of the access log. Named header by header: no token and no query string gets in."""
 

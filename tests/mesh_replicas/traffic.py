@@ -99,6 +99,10 @@ class Traffic:
         return Outcome(call_id, grpc.StatusCode.OK, time.monotonic() - begun)
 
 
-def channel_to(mesh: Mesh) -> grpc.aio.Channel:
-    """Returns a channel to the internal listener that sends each call once."""
-    return Door.of(mesh, "operator").open([("grpc.enable_retries", 0)])
+def channel_to(mesh: Mesh, *, resend_unsent: bool = False) -> grpc.aio.Channel:
+    """Returns a channel to the internal listener that sends each call once.
+
+    With `resend_unsent` it does what gRPC does unless told otherwise: a call that is still in the client when Envoy
+    says farewell on its connection goes out on the next one. Nobody but the client can do that.
+    """
+    return Door.of(mesh, "operator").open([] if resend_unsent else [("grpc.enable_retries", 0)])

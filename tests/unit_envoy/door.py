@@ -59,8 +59,12 @@ class Echo(grpc.GenericRpcHandler):
         self.dawdling_seconds = 0.0
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, port: int, credentials: grpc.ServerCredentials | None = None) -> None:
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    async def start(
+        self, port: int, credentials: grpc.ServerCredentials | None = None, *, streams: int | None = None
+    ) -> None:
+        """Serves; with `streams` at most so many calls at a time on a connection."""
+        options = [("grpc.so_reuseport", 0), *([("grpc.max_concurrent_streams", streams)] if streams else [])]
+        self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers((self,))
         if credentials is None:
             self._server.add_insecure_port(f"127.0.0.1:{port}")

@@ -33,7 +33,8 @@ class House:
     process: asyncio.subprocess.Process
 
     def channel(self) -> grpc.aio.Channel:
-        options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
+        # No policy of retries; but what is still in the client when a connection ends goes out on the next one.
+        options = [("grpc.use_local_subchannel_pool", 1)]
         return grpc.aio.insecure_channel(self.mesh.addresses["envoy-public"], options=options)
 
     @property
