@@ -47,6 +47,8 @@ class Policy:
     jwks_cache_seconds: float = 5
     jwks_timeout_seconds: float = 1
     clock_skew_seconds: int = 5
+    cached_tokens: int = 1000
+    """Tokens of processes whose signature is not verified again with every call."""
 
     ratelimit_timeout_seconds: float = 0.3
     """How long a call waits for the rate limit service; then it passes."""

@@ -43,6 +43,7 @@ async def test_order_of_starting_does_not_matter_and_keys_rotate(mesh: Mesh) -> 
         await until(lambda: accepted(users.token(sub="u-1", roles="admin")), seconds=3)
 
         old = users.token(sub="u-1", roles="admin")
+        assert await accepted(old)
         jwks.issuer = Issuer("users", kid="key-2")
         await until(lambda: accepted(jwks.issuer.token(sub="u-1", roles="admin")), seconds=5)
         assert not await accepted(old)
