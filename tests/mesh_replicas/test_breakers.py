@@ -5,8 +5,9 @@ import statistics
 import time
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import aiohttp
 import grpc
@@ -19,13 +20,15 @@ from gateway.settings import Settings
 from services.contracts import DESCRIPTORS
 from services.mesh import Mesh
 from tests.mesh_replicas.conftest import FIGURES
-from tests.unit_envoy.door import Answer, Echo, Issuer, RunningEnvoy, call, until
+from tests.unit_envoy.door import Answer, Echo, Issuer, RunningEnvoy, bearer, call, until
 
 pytestmark = pytest.mark.long
 
 QUOTE = "/astra.trading.v1.TradingService/GetQuote"
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 BURST = 40
+PROCESSES = Issuer("services", kid="bridge")
+TOKEN = bearer(PROCESSES.token(sub="service:gateway"))
 
 
 @dataclass
@@ -69,7 +72,8 @@ class Crowd:
 async def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Crowd]:
     policy, streams = request.param
     mesh = Mesh.at(tmp_path_factory.mktemp("mesh"), free_ports=True)
-    envoy, trading = RunningEnvoy(mesh, Issuer("services", kid="bridge"), policy), Echo("trading")
+    mesh = replace(mesh, limits={**mesh.limits, "profile_reads": 1})
+    envoy, trading = RunningEnvoy(mesh, PROCESSES, policy), Echo("trading")
     await trading.start(mesh.port("trading"), streams=streams)
     try:
         await envoy.start()
@@ -87,7 +91,7 @@ async def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 def narrow(**bounds: int) -> Policy:
     """Returns a policy whose tries last longer than the calls that fill the service."""
-    return replace(Policy(try_timeout_seconds=4), **bounds)  # type: ignore[arg-type]
+    return replace(Policy(try_timeout_seconds=4), **bounds)
 
 
 ONE_STREAM = 1
@@ -120,19 +124,32 @@ async def test_a_call_over_a_breaker_is_refused_at_once_and_says_why(crowd: Crow
     assert (await call(crowd.channel, QUOTE)).code is OK, "and then it is as before"
 
 
-@pytest.mark.parametrize("crowd", [(narrow(max_requests=2), None)], indirect=True)
-async def test_a_rest_client_is_told_503_and_when_to_come_back(crowd: Crowd) -> None:
-    async with AsyncExitStack() as stack:
-        settings, internal = Settings(), crowd.mesh.addresses["envoy-internal"]
-        gateway = await stack.enter_async_context(running(settings, DESCRIPTORS.read_bytes(), internal))
+@asynccontextmanager
+async def rest(mesh: Mesh) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a gateway before the mesh."""
+    internal = mesh.addresses["envoy-internal"]
+    async with running(Settings(), DESCRIPTORS.read_bytes(), internal) as gateway:
         await web.TCPSite(gateway.runner, "127.0.0.1", 0).start()
         host, port = gateway.addresses[0]
-        client = await stack.enter_async_context(aiohttp.ClientSession(f"http://{host}:{port}"))
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
+            yield client
+
+
+@pytest.mark.parametrize("crowd", [(narrow(max_requests=2), None)], indirect=True)
+async def test_a_rest_client_is_told_503_or_429_and_when_to_come_back(crowd: Crowd) -> None:
+    async with rest(crowd.mesh) as client:
         await crowd.hold(2)
         async with client.get("/v1/markets/BTC/quote") as got:
-            status, headers, body = got.status, got.headers, await got.json()
-        assert status == 503
-        assert int(headers["retry-after"]) >= 1
-        (info,) = [detail for detail in body["details"] if detail["reason"] == "OVERLOADED"]
-        assert info["metadata"]["flags"] == "UO"
+            assert (got.status, reasons(await got.json())) == (503, {"OVERLOADED": "UO"})
+            assert int(got.headers["retry-after"]) >= 1
         await crowd.held_ones_end_well()
+        for last in (False, True):
+            async with client.get("/v1/users/u-1", headers=TOKEN) as got:
+                assert (got.status == 429) is last
+        assert reasons(await got.json()) == {"RATE_LIMITED": "RL"}
+        assert int(got.headers["retry-after"]) == 60
+
+
+def reasons(body: dict[str, Any]) -> dict[str, str]:
+    """Returns why the mesh refused a call, and by which flag."""
+    return {detail["reason"]: detail["metadata"]["flags"] for detail in body["details"]}
