@@ -61,6 +61,7 @@ def jwks_cluster(mesh: Mesh, policy: Policy) -> Node:
         "name": JWKS_CLUSTER,
         **_fixed(mesh, JWKS_CLUSTER),
         "connect_timeout": duration(policy.connect_timeout_seconds),
+        **tls.transport(mesh, JWKS_CLUSTER, alpn="http/1.1"),
     }
 
 

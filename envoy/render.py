@@ -6,7 +6,7 @@ from pathlib import Path
 
 from envoy import statistics, tls
 from envoy.clusters import clusters, upstream_names
-from envoy.endpoints import endpoints_file, endpoints_path
+from envoy.endpoints import FOLDER, endpoints_file, endpoints_path
 from envoy.listeners import internal_listener, public_listener
 from envoy.notation import Node, extension, is_ip, socket_address, to_yaml, write_atomically
 from envoy.policy import Policy
@@ -20,10 +20,14 @@ class Rendering:
     bootstrap: Path
     files: Mapping[Path, str]
 
-    def write(self) -> None:
-        """Writes the files, and makes the folder of the logs, without which Envoy refuses its configuration."""
+    def write(self, *, keep_endpoints: bool = False) -> None:
+        """Writes the files, and makes the folder of the logs, without which Envoy refuses its configuration.
+
+        With `keep_endpoints` calls go on to where they go now, whatever the map says.
+        """
         for path, text in self.files.items():
-            write_atomically(path, text)
+            if not (keep_endpoints and path.parent.name == FOLDER and path.exists()):
+                write_atomically(path, text)
         (self.bootstrap.parents[1] / "log").mkdir(parents=True, exist_ok=True)
 
 

@@ -13,11 +13,13 @@ import uvloop
 from aiohttp import web
 
 from gateway.api import BadDescriptors
+from gateway.certificates import Certificates
 from gateway.process import Running, running
 from gateway.settings import SessionRules, Settings
 from gateway.workers import is_worker, supervise, worker_port
 from services import contracts
 from services.mesh import ROOT, Mesh
+from services.runtime.certificates import CALLER, MEMBERS_CA, certificate_path, member_path, server_name
 
 log = structlog.get_logger("gateway")
 
@@ -52,11 +54,15 @@ def main(
         cache_logger_on_first_use=True,
     )
     authorities: Mapping[str, str] = {}
+    certificates: Certificates | None = None
     if upstream is None or port is None or host is None:
         mesh = Mesh.load()
         if upstream is None:
             # Every service has the same health path, so Envoy tells them apart by the authority.
             authorities = {rpc.service: f"{rpc.domain}.mesh" for rpc in contracts.rpcs().values()}
+            if mesh.mtls:
+                own, authority = member_path(mesh, "gateway"), certificate_path(mesh, MEMBERS_CA)
+                certificates = Certificates(own, authority, server_name(CALLER))
         upstream = upstream or mesh.addresses["envoy-internal"]
         port = mesh.port("gateway") if port is None else port
         host = host or mesh.host("gateway")
@@ -70,20 +76,30 @@ def main(
         console=bool(authorities),
     )
     try:
-        uvloop.run(serve(settings, descriptors, upstream, host, worker_port() or port, authorities))
+        uvloop.run(serve(settings, descriptors, upstream, host, worker_port() or port, authorities, certificates))
     except BadDescriptors as error:
         raise SystemExit(f"{descriptors}: {error}") from None
+    except FileNotFoundError as error:
+        raise SystemExit(f"{error.filename}: no such certificate; `make run` makes it") from None
 
 
 async def serve(
-    settings: Settings, descriptors: Path, upstream: str, host: str, port: int, authorities: Mapping[str, str]
+    settings: Settings,
+    descriptors: Path,
+    upstream: str,
+    host: str,
+    port: int,
+    authorities: Mapping[str, str],
+    certificates: Certificates | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; then stops accepting, finishes what is in hand, and closes the channel."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with running(settings, _read(descriptors), upstream, authorities=authorities) as process:
+    async with running(
+        settings, _read(descriptors), upstream, authorities=authorities, certificates=certificates
+    ) as process:
         loop.add_signal_handler(signal.SIGHUP, _reload, process, descriptors)
         try:
             await web.TCPSite(process.runner, host, port, reuse_port=is_worker()).start()

@@ -9,6 +9,7 @@ from aiohttp import web
 from grpc import aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from gateway.certificates import Certificates, open_channel
 from gateway.refusal import refusal
 
 _CHECK = "/grpc.health.v1.Health/Check"
@@ -25,8 +26,15 @@ def http_status(code: grpc.StatusCode, serving_status: str | None) -> int:
 class Health:
     """Asks for the health of every service whose rpcs are served."""
 
-    def __init__(self, target: str, authorities: Mapping[str, str], within_seconds: float) -> None:
+    def __init__(
+        self,
+        target: str,
+        authorities: Mapping[str, str],
+        within_seconds: float,
+        certificates: Certificates | None = None,
+    ) -> None:
         self._target = target
+        self._certificates = certificates
         self._authorities = authorities
         self._within_seconds = within_seconds
 
@@ -52,7 +60,7 @@ class Health:
         """Returns how a check ended and what it said. A check has its own channel: an authority belongs to one."""
         authority = self._authorities.get(service)
         options = (("grpc.default_authority", authority),) if authority else ()
-        async with aio.insecure_channel(self._target, options=options) as channel:
+        async with open_channel(self._target, self._certificates, options) as channel:
             ask = channel.unary_unary(
                 _CHECK,
                 request_serializer=HealthCheckRequest.SerializeToString,

@@ -8,6 +8,7 @@ import uuid6
 from aiohttp import web
 
 from gateway.api import Api
+from gateway.certificates import Certificates
 from gateway.health import Health
 from gateway.listener import Listener
 from gateway.server import Gateway
@@ -38,18 +39,24 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, descriptors: bytes, upstream: str, *, authorities: Mapping[str, str] | None = None
+    settings: Settings,
+    descriptors: bytes,
+    upstream: str,
+    *,
+    authorities: Mapping[str, str] | None = None,
+    certificates: Certificates | None = None,
 ) -> AsyncIterator[Running]:
     """Yields a gateway to add sites to. At the end it stops accepting, drains, and closes the channel.
 
-    `authorities` names who a proxy upstream takes a service's health check for; others are asked without.
+    `authorities` names who a proxy upstream takes a service's health check for; others are asked without. Without
+    `certificates` the upstream is called in plain text.
 
     Raises:
         BadDescriptors: the descriptor set cannot be served.
     """
     api = Api.of(settings, descriptors)
-    async with Upstream(upstream) as channel:
-        health = Health(upstream, authorities or {}, settings.ready_seconds)
+    async with Upstream(upstream, certificates) as channel:
+        health = Health(upstream, authorities or {}, settings.ready_seconds, certificates)
         gateway = Gateway(settings, api, upstream=channel, health=health, new_id=_new_id)
         runner = web.ServerRunner(
             Listener(gateway.handle, settings, _new_id), shutdown_timeout=settings.drain_seconds, handle_signals=False

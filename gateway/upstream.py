@@ -1,8 +1,9 @@
 """The one way out: gRPC calls with raw bytes, to Envoy's internal listener or whatever stands in for it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +12,7 @@ import grpc
 from grpc import aio
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from gateway.certificates import Certificates, open_channel
 from gateway.metadata import joined
 from gateway.outcome import Outcomes
 from gateway.refusal import Refused, refusal
@@ -23,6 +25,9 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 )
+
+_LOOK_SECONDS = 1.0
+"""How soon certificates that are replaced are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +91,15 @@ class Stream:
 class Upstream:
     """A channel to the mesh, shared by all requests. Use it as an async context manager."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, certificates: Certificates | None = None) -> None:
         self.target = target
-        self._channel = aio.insecure_channel(target, options=_OPTIONS)
+        self._certificates = certificates
+        self._held = certificates.stamps() if certificates else []
+        self._channel = open_channel(target, certificates, _OPTIONS)
         self._calls: dict[str, Any] = {}
         self._streams: dict[str, Any] = {}
+        self._retired: list[aio.Channel] = []
+        self._looked_at = 0.0
 
     async def call(
         self,
@@ -106,6 +115,7 @@ class Upstream:
         Raises:
             Refused: it ended with an error.
         """
+        self._renew()
         multicallable = self._calls.get(rpc)
         if multicallable is None:
             multicallable = self._calls[rpc] = self._channel.unary_unary(rpc)
@@ -129,6 +139,7 @@ class Upstream:
         timeout_seconds: float | None,
     ) -> AsyncIterator[Stream]:
         """Calls an rpc that streams and yields its stream. The call ends with the block, at the latest."""
+        self._renew()
         multicallable = self._streams.get(rpc)
         if multicallable is None:
             multicallable = self._streams[rpc] = self._channel.stream_stream(rpc)
@@ -144,6 +155,7 @@ class Upstream:
 
     async def ready(self, within_seconds: float) -> bool:
         """Tells whether the channel is connected, or gets connected in time."""
+        self._renew()
         if self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
             return True
         try:
@@ -159,4 +171,19 @@ class Upstream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._channel.close()
+        for channel in (self._channel, *self._retired):
+            await channel.close()
+
+    def _renew(self) -> None:
+        """Goes on with another channel when the certificates have been replaced; calls under way end on theirs."""
+        if self._certificates is None or time.monotonic() < self._looked_at + _LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        with suppress(OSError):  # half of them are in place
+            if (now := self._certificates.stamps()) != self._held:
+                renewed = open_channel(self.target, self._certificates, _OPTIONS)
+                # An idle channel of earlier certificates costs little; gRPC closes its connection by itself.
+                self._retired = [self._channel, *self._retired[:2]]
+                self._channel, self._held = renewed, now
+                self._calls.clear()
+                self._streams.clear()

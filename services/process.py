@@ -18,6 +18,7 @@ from services.domain import Domain
 from services.mesh import Mesh
 from services.runtime.certificates import server_credentials
 from services.runtime.credentials import ServiceToken
+from services.runtime.door import Door
 from services.runtime.outbox_service import OutboxApi
 from services.runtime.redis_client import connect
 from services.runtime.registry import Registration
@@ -56,7 +57,7 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
             redis = connect(mesh, "consumer", timeout_seconds=None)  # groups have deadlines of their own
             closing.push_async_callback(redis.aclose)
             # One domain is as good as another to sign in as: any service may read an outbox.
-            outboxes = OutboxClient(mesh.addresses["envoy-internal"], ServiceToken(mesh.keys_dir, names[0]).bearer)
+            outboxes = OutboxClient(Door.of(mesh, names[0]), ServiceToken(mesh.keys_dir, names[0]).bearer)
             closing.push_async_callback(outboxes.close)
             for name, domain in domains.items():
                 past = Past(domain.store, outboxes)

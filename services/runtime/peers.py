@@ -9,6 +9,7 @@ from services.contracts import Rpc, rpcs
 from services.mesh import Mesh
 from services.runtime.context import current_context
 from services.runtime.credentials import ServiceToken
+from services.runtime.door import Door
 from services.runtime.errors import MeshError, Unavailable
 from services.runtime.statuses import reason_of
 
@@ -33,7 +34,7 @@ class Peers:
     """
 
     def __init__(self, mesh: Mesh, name: str) -> None:
-        self._channel = grpc.aio.insecure_channel(mesh.addresses["envoy-internal"])
+        self._line = Door.of(mesh, name).line()
         self._token = ServiceToken(mesh.keys_dir, name)
 
     async def call(self, path: str, request: Message, reply: type[Reply]) -> Reply:
@@ -44,7 +45,7 @@ class Peers:
         rpc: Rpc = rpcs()[path]
         if not rpc.read_only and not getattr(request, "request_id", ""):
             raise ValueError(f"{path} is a write: give it a request_id that a repeat will have too")
-        send = self._channel.unary_unary(
+        send = self._line.channel.unary_unary(
             path, request_serializer=rpc.request.SerializeToString, response_deserializer=reply.FromString
         )
         metadata = (
@@ -59,4 +60,4 @@ class Peers:
             raise PeerError(error.code().name, error.details() or "", reason=reason_of(error)) from error
 
     async def close(self) -> None:
-        await self._channel.close()
+        await self._line.close()

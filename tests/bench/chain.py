@@ -19,7 +19,7 @@ from services.runtime.context import Context
 from services.runtime.money import to_money
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
-from tests.bench.processes import cpu_seconds, rss_mb
+from tests.bench.processes import child_of, cpu_seconds, rss_mb
 from tests.bench.results import Result, report
 from tests.story.chains import FUNDS_USD, STORY_1, expected_of_trade
 from tests.story.play import Stage
@@ -124,7 +124,7 @@ async def measure(running: LocalMesh) -> tuple[list[Result], dict[str, object]]:
         recorded = [max(entry.recorded_ms for entry in chain) - _trade_ms(chain) for chain in chains]
         seen = [max(entry.seen_ms for entry in chain) - _trade_ms(chain) for chain in chains]
         appended = [entry.seen_ms - entry.envelope.time.ToMicroseconds() / 1000 for chain in chains for entry in chain]
-        pids = running.pids()
+        pids = {**running.pids(), "envoy": child_of(running.pids()["envoy"])}
         before = cpu_seconds(pids.values())
         await asyncio.sleep(IDLE_SECONDS)
         idle_pct = (cpu_seconds(pids.values()) - before) / IDLE_SECONDS * 100

@@ -1,4 +1,4 @@
-"""grpcurl, as a user has it: lists the services and calls every public rpc through the one public listener."""
+"""grpcurl, as a user has it: lists what there is and calls every rpc through Envoy, by reflection or descriptor set."""
 
 import asyncio
 import json
@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from services.contracts import rpcs
+from envoy.clusters import upstream_names
+from services.contracts import DESCRIPTORS, Rpc, rpcs
 from services.local import LocalMesh
 from services.mesh import ROOT
+from services.runtime.certificates import MEMBERS_CA, certificate_path, member_path, server_name
+from services.runtime.credentials import ServiceToken
 from tests.flows.clans import clan_requests
 from tests.story.play import Stage
 from tests.story.rest import PASSWORD, Session
@@ -30,11 +33,32 @@ CALLED_ELSEWHERE = {"GetDeadLetter", "RetryDeadLetter", "DropDeadLetter"}
 """Rpcs that need a dead letter: `test_operator.py` calls them."""
 
 
+REFLECTION: tuple[str, ...] = ()
+PROTOSET = ("-protoset", str(DESCRIPTORS))
+"""How grpcurl knows the rpcs: it asks the server, or it reads what `make gen` has made."""
+
+
 async def grpcurl(
-    running: LocalMesh, *arguments: str, token: str = "", data: object = None, chain: str = "", seconds: int = 10
+    running: LocalMesh,
+    *arguments: str,
+    token: str = "",
+    data: object = None,
+    chain: str = "",
+    seconds: int = 10,
+    known_by: tuple[str, ...] = REFLECTION,
+    internal_as: str = "",
 ) -> tuple[int, str, str]:
-    """Runs grpcurl on the public listener; returns exit code, standard output and standard error."""
-    options = ["-plaintext", "-max-time", str(seconds)]
+    """Runs grpcurl on the public listener; returns exit code, standard output and standard error.
+
+    With `internal_as` it calls a service by its authority on the internal listener, as the operator.
+    """
+    mesh = running.mesh
+    options = [*known_by, "-max-time", str(seconds)]
+    if internal_as:
+        own, authority = str(member_path(mesh, "operator")), str(certificate_path(mesh, MEMBERS_CA))
+        options += ["-cacert", authority, "-cert", own, "-key", own, "-authority", server_name(internal_as)]
+    else:
+        options.append("-plaintext")
     if token:
         options += ["-H", f"authorization: Bearer {token}"]
     if chain:
@@ -44,7 +68,7 @@ async def grpcurl(
     process = await asyncio.create_subprocess_exec(
         GRPCURL,
         *options,
-        running.mesh.addresses["envoy-public"],
+        mesh.addresses["envoy-internal" if internal_as else "envoy-public"],
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -54,13 +78,50 @@ async def grpcurl(
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_it_lists_every_service_through_one_listener(running: LocalMesh) -> None:
-    code, out, err = await grpcurl(running, "list")
+KNOWN_BY = pytest.mark.parametrize(
+    "known_by", [REFLECTION, pytest.param(PROTOSET, marks=pytest.mark.long)], ids=["reflection", "protoset"]
+)
+
+
+@KNOWN_BY
+async def test_it_lists_every_service_through_one_listener(running: LocalMesh, known_by: tuple[str, ...]) -> None:
+    code, out, err = await grpcurl(running, "list", known_by=known_by)
     assert code == 0, err
     assert {rpc.service for rpc in PUBLIC.values()} <= set(out.split())
-    code, out, err = await grpcurl(running, "describe", "astra.trading.v1.TradingService.ExecuteTrade")
+    code, out, err = await grpcurl(
+        running, "describe", "astra.trading.v1.TradingService.ExecuteTrade", known_by=known_by
+    )
     assert code == 0, err
     assert "astra.trading.v1.ExecuteTradeRequest" in out
+
+
+INTERNAL = [rpc for rpc in rpcs().values() if not rpc.public]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rpc", INTERNAL, ids=[rpc.path for rpc in INTERNAL])
+async def test_it_calls_the_rpcs_between_services_on_the_internal_listener(running: LocalMesh, rpc: Rpc) -> None:
+    """With an empty request: what the service says of it, if anything, is about the request."""
+    service = rpc.domain if rpc.domain in upstream_names() else "trading"
+    token = ServiceToken(running.mesh.keys_dir, "operator").bearer()
+    method, seconds = rpc.path[1:], WATCH_SECONDS if rpc.server_streaming else 10
+    for known_by in (REFLECTION, PROTOSET):
+        code, out, err = await grpcurl(
+            running, method, token=token, data={}, seconds=seconds, known_by=known_by, internal_as=service
+        )
+        watched = rpc.server_streaming and ("DeadlineExceeded" in err or "RST_STREAM" in err)
+        assert code == 0 or watched or "InvalidArgument" in err or "NotFound" in err, err or out
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(CALLED_ELSEWHERE))
+async def test_it_asks_for_a_dead_letter_that_is_not_there(running: LocalMesh, stage: Stage, name: str) -> None:
+    rpc = next(rpc for rpc in PUBLIC.values() if rpc.name == name)
+    data = {"group": "revenue_trackers", "stream": "astra.trading.trade_executed.v1", "id": "1-1"}
+    for known_by in (REFLECTION, PROTOSET):
+        code, _, err = await grpcurl(running, rpc.path[1:], token=stage.admin.token, data=data, known_by=known_by)
+        assert code, err
+        assert "NotFound" in err
 
 
 async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]:
@@ -131,7 +192,7 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "VerifyUser": {**me, "tier": "VERIFICATION_TIER_IDENTITY"},
         "SuspendUser": {"userId": other},
         "ReactivateUser": {"userId": other},
-        "TraceCorrelation": {"correlationId": "grpcurl-chain"},
+        "TraceCorrelation": {"correlationId": f"grpcurl-{user.user_id}"},
         "ListAuditEntries": {},
         "VerifyAuditTrail": {},
         "GetKpis": {},
@@ -175,7 +236,8 @@ async def registered(stage: Stage) -> str:
     return username
 
 
-async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage) -> None:
+@KNOWN_BY
+async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage, known_by: tuple[str, ...]) -> None:
     user = await stage.rest.login(await registered(stage))
     requests = await requests_for(stage, user)
     assert set(requests) == {rpc.name for rpc in PUBLIC.values()} - CALLED_ELSEWHERE
@@ -198,9 +260,11 @@ async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage) -> No
             await eventually(running, name, data, user.token)
             continue
         method = rpc.path[1:]
-        chain = "grpcurl-chain" if name == "AwardXp" else ""
+        chain = requests["TraceCorrelation"]["correlationId"] if name == "AwardXp" else ""
         seconds = WATCH_SECONDS if rpc.server_streaming else 10
-        code, out, err = await grpcurl(running, method, token=token, data=data, chain=chain, seconds=seconds)
+        code, out, err = await grpcurl(
+            running, method, token=token, data=data, chain=chain, seconds=seconds, known_by=known_by
+        )
         # At the deadline either end may be first: the client that gives up, or the service that resets the stream.
         watched = rpc.server_streaming and ("DeadlineExceeded" in err or "RST_STREAM" in err)
         if code and not watched:
