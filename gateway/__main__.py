@@ -48,6 +48,8 @@ def main(
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
+        # One write a line: workers share a standard output, and `print` may write the line's end apart.
+        logger_factory=structlog.WriteLoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )

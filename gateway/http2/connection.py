@@ -12,6 +12,7 @@ from gateway.http2 import frames
 from gateway.http2.call import Call
 from gateway.http2.frames import ConnectionFault, ErrorCode
 from gateway.http2.limits import Limits
+from gateway.http2.outlet import Outlet
 from gateway.http2.pulse import Pulse
 from gateway.http2.reading import Reader
 from gateway.http2.sending import Sender
@@ -69,7 +70,7 @@ class Connection(asyncio.Protocol):
         """Says goodbye, ends the calls in hand, and waits until the peer has closed too."""
         self._end(ErrorCode.NO_ERROR, "the channel is closed")
         await asyncio.wait({self.closed}, timeout=self._limits.close_seconds)
-        self._transport.abort()
+        self._outlet.abort()
 
     # What a call does (call.Carrier).
 
@@ -77,14 +78,14 @@ class Connection(asyncio.Protocol):
         self._sender.push(call)
 
     def grant(self, call: Call, size: int) -> None:
-        self._transport.write(frames.window_update(call.stream, size))
+        self._outlet.write(frames.window_update(call.stream, size))
 
     def drop(self, call: Call, reset: ErrorCode | None) -> None:
         full = len(self._calls) >= self._max_calls
         self._calls.pop(call.stream, None)
         self._sender.forget(call)
         if reset is not None:
-            self._transport.write(frames.rst_stream(call.stream, reset))
+            self._outlet.write(frames.rst_stream(call.stream, reset))
         if self.draining and not self._calls:
             self._end(ErrorCode.NO_ERROR, "")
         if full:
@@ -93,13 +94,12 @@ class Connection(asyncio.Protocol):
     # What the transport does.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        self._transport = transport
-        self._sender = Sender(transport.write)
+        self._outlet = Outlet(cast(asyncio.Transport, transport))  # uvloop's are none by inheritance
+        self._sender = Sender(self._outlet.write)
         self._pulse = Pulse(
             self._limits,
             busy=lambda: bool(self._calls),
-            ask=partial(transport.write, frames.frame(frames.PING, 0, 0, b"alive?!\n")),
+            ask=partial(self._outlet.write, frames.frame(frames.PING, 0, 0, b"alive?!\n")),
             dead=partial(self._fall, "the server does not answer any more"),
         )
         ours = {
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
             frames.MAX_HEADER_LIST_SIZE: self._limits.max_header_bytes,
         }
         wider = frames.window_update(0, self._limits.connection_window_bytes - frames.FIRST_WINDOW)
-        transport.write(frames.PREFACE + frames.settings(ours) + wider)
+        self._outlet.write(frames.PREFACE + frames.settings(ours) + wider)
 
     def data_received(self, data: bytes) -> None:
         self._pulse.heard = True
@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
         size = len(payload)  # padding counts too
         self._owed += size
         if self._owed * 2 >= self._limits.connection_window_bytes:
-            self._transport.write(frames.window_update(0, self._owed))
+            self._outlet.write(frames.window_update(0, self._owed))
             self._owed = 0
         call = self._call(stream)
         if call is not None:
@@ -222,14 +222,14 @@ class Connection(asyncio.Protocol):
         if self._over:
             return
         self._over = True
-        self._transport.write(frames.goaway(0, code))
+        self._outlet.write(frames.goaway(0, code))
         self._fail_all(why)
-        self._transport.close()
+        self._outlet.close()
 
     def _fall(self, why: str) -> None:
         """Gives the connection up."""
         self._fail_all(why)
-        self._transport.abort()
+        self._outlet.abort()
 
     def _fail_all(self, why: str) -> None:
         self._over = self.draining = True

@@ -44,7 +44,8 @@ class Connections:
         self._connecting: asyncio.Task[None] | None = None
         self._fault: str | None = None
         """Why the last attempt to connect failed, until one does not."""
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}
+        """In the order they began to wait, which is the order they are served in."""
         self._closed = False
 
     def with_room(self) -> Connection | None:
@@ -94,11 +95,11 @@ class Connections:
     async def _change(self) -> None:
         """Waits until some connection has changed, or an attempt has failed."""
         waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(waited)
+        self._waiting[waited] = None
         try:
             await waited
         finally:
-            self._waiting.discard(waited)
+            del self._waiting[waited]
 
     def _changed(self) -> None:
         self._all = [connection for connection in self._all if not connection.closed.done()]
