@@ -1,6 +1,7 @@
 """`python -m gateway`: serves the REST face of a mesh until SIGTERM, then drains; SIGHUP reads the descriptors anew."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Mapping
@@ -91,6 +92,7 @@ async def serve(
             await web.TCPSite(process.runner, host, port, reuse_port=is_worker()).start()
         except OSError as error:
             raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        gc.freeze()  # what serves every request is no garbage: the collector need not look at it again and again
         log.info("serving", addresses=process.addresses, upstream=upstream)
         await stopping.wait()
         log.info("draining", seconds=settings.drain_seconds)
