@@ -1,6 +1,7 @@
 """`python -m gateway`: serves the REST face of a mesh until SIGTERM, then drains; SIGHUP reads the descriptors anew."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Mapping
@@ -50,6 +51,8 @@ def main(
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
+        # One write a line: workers share a standard output, and `print` may write the line's end apart.
+        logger_factory=structlog.WriteLoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
@@ -105,6 +108,7 @@ async def serve(
             await web.TCPSite(process.runner, host, port, reuse_port=is_worker()).start()
         except OSError as error:
             raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        gc.freeze()  # what serves every request is no garbage: the collector need not look at it again and again
         log.info("serving", addresses=process.addresses, upstream=upstream)
         await stopping.wait()
         log.info("draining", seconds=settings.drain_seconds)

@@ -37,6 +37,7 @@ class BodyReader:
         self._registry = registry
         self._lenient = settings.unknown_body_fields == "ignore"
         self._names: dict[str, Mapping[str, DescField]] = {}
+        self._free: dict[int, bool] = {}
 
     def read(self, body: bytes, *, start: int = 0) -> object:
         """Reads a body, or the part of one that starts at a byte, as strict JSON; 400 with the byte otherwise."""
@@ -112,6 +113,8 @@ class BodyReader:
             if field.number in seen:
                 raise _Fault(here, f"{field.name!r} is set twice, under both of its names", at_key=True)
             seen.add(field.number)
+            if not probe and self._is_free(field):
+                continue
             self._check_field(message, field, value, here, probe=probe)
 
     def _check_field(self, message: DescMessage, field: DescField, value: Any, path: JsonPath, *, probe: bool) -> None:
@@ -150,6 +153,14 @@ class BodyReader:
                 # A wrong type is said already; anything else (a range, a date) only the codec knows.
                 why = "" if isinstance(error, TypeError) else f" ({error})"
                 raise _Fault(place, f"expected {_expected(element)}, got {_shown(item)}{why}") from None
+
+    def _is_free(self, field: DescField) -> bool:
+        """Tells whether the codec finds all that may be wrong with a field: text and truth values, also many."""
+        free = self._free.get(id(field))
+        if free is None:
+            element = element_of(field)
+            free = self._free[id(field)] = isinstance(element, ScalarType) and not is_numeric(element)
+        return free
 
     def _fields(self, message: DescMessage) -> Mapping[str, DescField]:
         """Returns a message's fields by both of their names."""

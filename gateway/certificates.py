@@ -1,10 +1,10 @@
 """The certificates by which the gateway and the mesh know each other: files, which may be replaced while it runs."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-from grpc import aio
+from gateway.http2 import Security
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +18,15 @@ class Certificates:
     server_name: str
     """The name in what the upstream shows, whatever its address is."""
 
-    def stamps(self) -> list[tuple[int, int]]:
-        """Returns what changes when a file is replaced."""
-        return [(stat.st_ino, stat.st_mtime_ns) for stat in (self.own.stat(), self.authority.stat())]
+    def context(self) -> ssl.SSLContext:
+        """Returns how a connection is encrypted, by the files as they are now."""
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.authority))
+        context.load_cert_chain(str(self.own))
+        context.set_alpn_protocols(["h2"])
+        return context
 
-    def credentials(self) -> grpc.ChannelCredentials:
-        """Returns the credentials by the files as they are now."""
-        pair = self.own.read_bytes()
-        return grpc.ssl_channel_credentials(self.authority.read_bytes(), pair, pair)
-
-
-def open_channel(
-    target: str, certificates: Certificates | None, options: tuple[tuple[str, object], ...]
-) -> aio.Channel:
-    """Opens a channel: in plain text unless there are certificates. OSError where they are not to be read."""
-    if certificates is None:
-        return aio.insecure_channel(target, options=options)
-    named = ("grpc.ssl_target_name_override", certificates.server_name)
-    return aio.secure_channel(target, certificates.credentials(), options=(*options, named))
+    def security(self) -> Security:
+        """Returns what a channel needs to know. Raises `FileNotFoundError` where a file is not there."""
+        for file in (self.own, self.authority):
+            file.stat()
+        return Security(context=self.context, server_name=self.server_name)

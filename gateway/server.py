@@ -2,15 +2,16 @@
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import structlog
 from aiohttp import web
 
 from gateway import cors, metadata, raw_bodies, sessions
+from gateway.access import Ended
 from gateway.api import Api
 from gateway.binding import Binder, Bound
-from gateway.console.files import ConsoleFiles
+from gateway.console import files as console
 from gateway.content import Content, parts, whole
 from gateway.delivery import deliver
 from gateway.failures import failure_response
@@ -29,6 +30,9 @@ from gateway.upstream import Reply, Upstream
 
 _UNSAFE_IN_WARNING = re.compile(r'[^\x20-\x7e]|["\\]')
 
+# One look tells the paths of rpcs, which are all but a few requests, from those that may be the gateway's own.
+_OWN_PATHS = ("/healthz", "/readyz", "/health", "/openapi.json", "/docs", console.PATH, sessions.PATH)
+
 log = structlog.get_logger("gateway")
 
 
@@ -36,7 +40,14 @@ class Gateway:
     """Answers requests. Its only state is its routes, its channel, last answers, and whether it stops."""
 
     def __init__(
-        self, settings: Settings, api: Api, *, upstream: Upstream, health: Health, new_id: Callable[[], str]
+        self,
+        settings: Settings,
+        api: Api,
+        *,
+        upstream: Upstream,
+        health: Health,
+        new_id: Callable[[], str],
+        ended: Sequence[Callable[[Ended], None]] = (),
     ) -> None:
         self._settings = settings
         self._api = api
@@ -45,9 +56,11 @@ class Gateway:
         self._streams = Streams(settings)
         self._last = LastAnswers(settings)
         self._pages = Pages(settings)
-        self._console = ConsoleFiles(settings)
+        self._console = console.ConsoleFiles(settings)
         self._sessions = Sessions(settings, upstream)
         self._new_id = new_id
+        self._ended = tuple(ended)
+        """Told of every request when it ends."""
 
     def serve(self, api: Api) -> None:
         """Serves another descriptor set from the next request on."""
@@ -62,7 +75,8 @@ class Gateway:
         started = time.perf_counter()
         correlation = metadata.correlation_id(request.headers, self._new_id)
         shared = {"X-Correlation-ID": correlation}
-        shared.update(cors.answer_headers(request.headers.get("origin"), self._settings))
+        if self._settings.cors_origins:
+            shared.update(cors.answer_headers(request.headers.get("origin"), self._settings))
         try:
             response = await self._answer(request, correlation, shared)
         except Refused as refused:
@@ -78,20 +92,39 @@ class Gateway:
             for name, value in shared.items():
                 vary = response.headers.get(name) if name == "Vary" else None
                 response.headers[name] = f"{vary}, {value}" if vary else value
-        log.info(
-            "request",
-            method=request.method,
-            path=request.rel_url.raw_path,
-            status=response.status,
-            ms=round((time.perf_counter() - started) * 1000, 2),
-            correlation_id=correlation,
+        seconds = time.perf_counter() - started
+        told = Ended(
+            request.method, request.rel_url.raw_path, request.get("route", ""), response.status, seconds, correlation
         )
+        for tell in self._ended:
+            tell(told)
         return response
 
     async def _answer(
         self, request: web.BaseRequest, correlation: str, shared: Mapping[str, str]
     ) -> web.StreamResponse:
         path = request.rel_url.raw_path
+        if path.startswith(_OWN_PATHS) and (own := await self._own(request, path, correlation)) is not None:
+            return own
+        if request.method == "OPTIONS" and (asked := request.headers.get("access-control-request-method")):
+            return preflight(self._api.router, path, asked, request.headers.get("origin", ""), self._settings)
+        api = self._api
+        found = find(api.router, request, path)
+        if isinstance(found, web.Response):
+            return found
+        request["route"] = found.target.template.text
+        sent = metadata.outgoing(
+            request.headers,
+            correlation=correlation,
+            client_address=request.remote,
+            session_token=sessions.bearer(request) if self._settings.sessions else None,
+        )
+        if found.target.client_streaming or found.target.server_streaming:
+            return await self._streamed(request, api, found, sent, shared)
+        return await self._unary(request, api, found, sent)
+
+    async def _own(self, request: web.BaseRequest, path: str, correlation: str) -> web.Response | None:
+        """Answers for the gateway's own paths; None for a path that is none of them."""
         if path == "/healthz":
             return web.json_response({"status": "up"})
         if path == "/readyz":
@@ -102,23 +135,7 @@ class Gateway:
             return page
         if path == "/health" or path.startswith("/health/"):
             return await self._health.answer(path, self._api.services)
-        if (signed := await self._sessions.answer(request, path, self._api, correlation)) is not None:
-            return signed
-        if request.method == "OPTIONS" and (asked := request.headers.get("access-control-request-method")):
-            return preflight(self._api.router, path, asked, request.headers.get("origin", ""), self._settings)
-        api = self._api
-        found = find(api.router, request, path)
-        if isinstance(found, web.Response):
-            return found
-        sent = metadata.outgoing(
-            request.headers,
-            correlation=correlation,
-            client_address=request.remote,
-            session_token=sessions.bearer(request) if self._settings.sessions else None,
-        )
-        if found.target.client_streaming or found.target.server_streaming:
-            return await self._streamed(request, api, found, sent, shared)
-        return await self._unary(request, api, found, sent)
+        return await self._sessions.answer(request, path, self._api, correlation)
 
     async def _unary(
         self, request: web.BaseRequest, api: Api, found: Match[Route], sent: tuple[tuple[str, str], ...]

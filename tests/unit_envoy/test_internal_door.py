@@ -144,7 +144,7 @@ async def test_certificates_and_their_authority_change_without_a_restart_or_a_fa
     for path, copied in zip((member_path(mesh, "bridge"), certificate_path(mesh, MEMBERS_CA)), old, strict=True):
         copied.write_bytes(path.read_bytes())
     codes = [await castle.ending(line.channel)]
-    async with Upstream(mesh.addresses["envoy-internal"], certificates) as upstream:
+    async with Upstream(mesh.addresses["envoy-internal"], security=certificates.security()) as upstream:
         assert await upstream.ready(5)
         for authority in ((), (MEMBERS_CA,)):
             before = serial(mesh, DOOR)
