@@ -17,6 +17,8 @@ PASSWORD = "correct horse battery"
 SECRET_FIELDS = frozenset(
     {"password", "currentPassword", "newPassword", "email", "accessToken", "refreshToken", "number"}
 )
+SHORTEST_SECRET = 8
+"""Characters; the same names are used of other things too, such as the number of an audit entry."""
 RETRIED_STATUSES = frozenset({502, 503, 504})
 RETRY_SECONDS = 0.1
 ATTEMPT_SECONDS = 10.0
@@ -137,7 +139,7 @@ def _secrets_in(body: Any) -> Iterator[str]:
     """Yields what is secret in JSON, at any depth."""
     if isinstance(body, Mapping):
         for name, value in body.items():
-            if name in SECRET_FIELDS and isinstance(value, str):
+            if name in SECRET_FIELDS and isinstance(value, str) and len(value) >= SHORTEST_SECRET:
                 yield value
             else:
                 yield from _secrets_in(value)
