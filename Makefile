@@ -46,7 +46,7 @@ lock: .tools/.done ## Pins the newest versions and their hashes, without address
 run: setup ## Starts the whole mesh on this machine; Ctrl-C stops it.
 	@$(BIN)/python -m services.local run
 
-demo: setup ## Runs the 36-event story through REST on a mesh of its own and checks every event.
+demo: setup ## Plays the 36-event story and a day of ten users by REST on a mesh of its own, and checks both.
 	@$(BIN)/python -m tests.story
 
 check: lint type envoy-check test ## Everything a change must pass.

@@ -122,7 +122,7 @@ class Consumer:
         await pause(self._stop, self._settings.claim_every_seconds * (1 - self._chance() / 2))
         if not self._membership.complete:
             await self._membership.join()
-        for stream in self._membership.joined:
+        for stream in await self._membership.with_idle(self._settings.idle_ms):
             await self._take_pending(stream, idle_ms=self._settings.idle_ms, own=False)
 
     async def _take_pending(self, stream: str, *, idle_ms: int, own: bool) -> None:

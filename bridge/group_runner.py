@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,8 @@ from services.runtime.errors import MeshError
 from services.runtime.store import Store
 
 FORGET_EVERY_SECONDS = 60.0
+CLAIMS_PER_HOLE_CHECK = 3
+"""Holes come to be where a stream is cut at its cap, so they are looked for less often than the dead's entries."""
 
 log = structlog.get_logger()
 
@@ -102,11 +104,14 @@ async def run_group(
             return
         if holes_of is not None:
             fill = partial(holes_of(reactor=store, stop=stop).fill, streams)
-            tasks.create_task(_every(settings.claim_every_seconds, fill, stop), name=f"{group.name} holes")
+            seconds = CLAIMS_PER_HOLE_CHECK * settings.claim_every_seconds
+            tasks.create_task(_every(seconds, fill, stop), name=f"{group.name} holes")
+        # All of them claim for the whole group: taken together they ask as often as one alone would.
+        of_each = replace(settings, claim_every_seconds=settings.claim_every_seconds * len(names))
         for name in names:
             membership = Membership(redis, group.name, name, streams)
-            settler = Settler(membership, by_stream, store, settings, stop, chance)
-            consumer = Consumer(membership, settler, settings, stop, chance, capacity=len(by_stream))
+            settler = Settler(membership, by_stream, store, of_each, stop, chance)
+            consumer = Consumer(membership, settler, of_each, stop, chance, capacity=len(by_stream))
             tasks.create_task(consumer.run(), name=name)
 
 

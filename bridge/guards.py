@@ -19,7 +19,7 @@ PAUSE_AT = 0.9
 SLOWEST_SECONDS = 0.2
 """Wait before a batch just below the pause; less towards SLOW_AT."""
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 LOOK_PAUSED_SECONDS = 0.2
 """How often memory is looked at. Paused, more often: appends go on within a second of memory freeing."""
 

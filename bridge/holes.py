@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from bridge import metrics
-from bridge.append import EMPTY
 from bridge.applying import Reactor, apply_entries
 from bridge.backoff import Backoff, Random
 from bridge.entries import Entry, is_transient
@@ -68,24 +67,32 @@ class Holes:
         Raises `RedisError`, `AioRpcError` or `TimeoutError` when something is away; the next call goes on.
         """
         filled = 0
-        for stream in streams:
-            first, through = await self._span(stream)
-            if self.done_below(stream) < first:
+        for stream, (first, through) in (await self._spans(streams)).items():
+            # Ordinals begin with 1: a stream that still has its first entry has no hole.
+            if first > 1 and self.done_below(stream) < first:
                 filled += await self._fill(stream, first, through)
         return filled
 
-    async def _span(self, stream: str) -> tuple[int, str]:
-        """Returns the first ordinal that can be read from the stream, and an id from which on nothing is missing."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                info = await self._redis.xinfo_stream(stream)
-        except ResponseError:
-            return 0, EMPTY  # no stream, yet
-        if info["first-entry"]:
-            id_ = info["first-entry"][0].decode()
-            return ordinal_of(id_), id_
-        id_ = info["last-generated-id"].decode()
-        return ordinal_of(id_) + 1, id_
+    async def _spans(self, streams: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Returns the first ordinal that can be read of each stream, and an id from which on nothing is missing."""
+        pipe = self._redis.pipeline(transaction=False)
+        for stream in streams:
+            pipe.xinfo_stream(stream)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answers = await pipe.execute(raise_on_error=False)
+        spans = {}
+        for stream, info in zip(streams, answers, strict=True):
+            if isinstance(info, ResponseError):
+                continue  # no stream, yet
+            if isinstance(info, Exception):
+                raise info
+            if info["first-entry"]:
+                id_ = info["first-entry"][0].decode()
+                spans[stream] = ordinal_of(id_), id_
+            else:
+                id_ = info["last-generated-id"].decode()
+                spans[stream] = ordinal_of(id_) + 1, id_
+        return spans
 
     def done_below(self, stream: str) -> int:
         """Returns the ordinal below which the group is done with a stream."""

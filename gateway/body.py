@@ -100,7 +100,7 @@ class BodyReader:
     def _check(self, message: DescMessage, tree: Any, path: JsonPath, *, probe: bool) -> None:
         """Raises the first fault: names, and numbers in strings; with `probe` also the value the codec refuses."""
         if not isinstance(tree, dict):
-            raise _Fault(path, f"expected an object with the fields of {message.type_name}, got {_shown(tree)}")
+            raise _Fault(path, f"expected an object with the fields of {message.type_name}, got {_kind(tree)}")
         names = self._fields(message)
         seen: set[int] = set()
         for key, value in tree.items():
@@ -152,7 +152,8 @@ class BodyReader:
             except CODEC_ERRORS as error:
                 # A wrong type is said already; anything else (a range, a date) only the codec knows.
                 why = "" if isinstance(error, TypeError) else f" ({error})"
-                raise _Fault(place, f"expected {_expected(element)}, got {_shown(item)}{why}") from None
+                got = _shown(item) if numeric or isinstance(element, DescEnum) else _kind(item)
+                raise _Fault(place, f"expected {_expected(element)}, got {got}{why}") from None
 
     def _is_free(self, field: DescField) -> bool:
         """Tells whether the codec finds all that may be wrong with a field: text and truth values, also many."""
@@ -189,6 +190,13 @@ def _expected(element: ScalarType | DescEnum | DescMessage | None) -> str:
     if element is None:
         return "an object"
     return {ScalarType.BOOL: "true or false", ScalarType.BYTES: "base64"}.get(element, element.name.lower())
+
+
+def _kind(value: object) -> str:
+    """Returns what a value is without repeating it: it may be a password in the wrong place."""
+    if isinstance(value, str):
+        return "a string"
+    return "a number" if isinstance(value, int | float) and not isinstance(value, bool) else _shown(value)
 
 
 def _shown(value: object) -> str:

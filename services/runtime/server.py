@@ -6,6 +6,7 @@ It does for every call what no handler should: identity and access, request chec
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -23,6 +24,7 @@ from services.runtime.errors import MeshError
 from services.runtime.reflection import reflection_handlers
 from services.runtime.revocations import Revocations
 from services.runtime.statuses import abort, internal_status, status_of
+from services.runtime.streams import while_allowed
 from services.runtime.validation import validate
 
 DRAIN_SECONDS = 5.0
@@ -126,10 +128,10 @@ def _streaming(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
             call = _admit(rpc, request, context, revoked)
             responses = method(request, call)
             await context.send_initial_metadata(_answer_headers())
-            async for response in responses:
-                # A stream outlives the moment it was let in: nothing more goes out once the token is refused.
-                revoked.check(call.caller)
-                yield response
+            # A stream outlives the moment it was let in: it ends once the token is refused.
+            async with aclosing(while_allowed(responses, call.caller, revoked)) as allowed:
+                async for response in allowed:
+                    yield response
         except Exception as error:
             await _refuse(rpc, context, error)
 

@@ -24,6 +24,7 @@ from bridge.outbox_client import OutboxClient
 from services.mesh import HOST
 from services.runtime import server
 from services.runtime.context import Caller
+from services.runtime.door import Door
 from services.runtime.redis_connection import PackedConnection
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
@@ -53,7 +54,8 @@ def replayed(folder: Path, redis_url: str) -> dict[str, tuple[float, float]]:
 
 async def _replay(redis_url: str, address: str) -> tuple[int, float]:
     redis: Redis = Redis.from_url(redis_url, socket_timeout=None, connection_class=PackedConnection)
-    owners, outboxes = Owners(address, lambda: "bench", ["gamification"]), OutboxClient(address, lambda: "bench")
+    door = Door(address)
+    owners, outboxes = Owners(door, lambda: "bench", ["gamification"]), OutboxClient(door, lambda: "bench")
     request = pb.ReplayEventsRequest(group=GROUP, rate_limit=RATE_MAX)
     replay = Replay(request, History(redis, outboxes), owners, Stopping())
     await owners.find(GROUP)  # connects
