@@ -37,7 +37,7 @@ class BodyReader:
         self._registry = registry
         self._lenient = settings.unknown_body_fields == "ignore"
         self._names: dict[str, Mapping[str, DescField]] = {}
-        self._free: dict[int, bool] = {}
+        self._free: dict[DescField, bool] = {}
 
     def read(self, body: bytes, *, start: int = 0) -> object:
         """Reads a body, or the part of one that starts at a byte, as strict JSON; 400 with the byte otherwise."""
@@ -157,10 +157,10 @@ class BodyReader:
 
     def _is_free(self, field: DescField) -> bool:
         """Tells whether the codec finds all that may be wrong with a field: text and truth values, also many."""
-        free = self._free.get(id(field))
+        free = self._free.get(field)
         if free is None:
             element = element_of(field)
-            free = self._free[id(field)] = isinstance(element, ScalarType) and not is_numeric(element)
+            free = self._free[field] = isinstance(element, ScalarType) and not is_numeric(element)
         return free
 
     def _fields(self, message: DescMessage) -> Mapping[str, DescField]:

@@ -33,6 +33,9 @@ _UNSAFE_IN_WARNING = re.compile(r'[^\x20-\x7e]|["\\]')
 # One look tells the paths of rpcs, which are all but a few requests, from those that may be the gateway's own.
 _OWN_PATHS = ("/healthz", "/readyz", "/health", "/openapi.json", "/docs", console.PATH, sessions.PATH)
 
+_ROUTE = web.RequestKey("route", str)
+"""Template of the rule that took a request, for whoever is told of its end."""
+
 log = structlog.get_logger("gateway")
 
 
@@ -94,7 +97,7 @@ class Gateway:
                 response.headers[name] = f"{vary}, {value}" if vary else value
         seconds = time.perf_counter() - started
         told = Ended(
-            request.method, request.rel_url.raw_path, request.get("route", ""), response.status, seconds, correlation
+            request.method, request.rel_url.raw_path, request.get(_ROUTE, ""), response.status, seconds, correlation
         )
         for tell in self._ended:
             tell(told)
@@ -112,7 +115,7 @@ class Gateway:
         found = find(api.router, request, path)
         if isinstance(found, web.Response):
             return found
-        request["route"] = found.target.template.text
+        request[_ROUTE] = found.target.template.text
         sent = metadata.outgoing(
             request.headers,
             correlation=correlation,
