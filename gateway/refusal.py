@@ -47,6 +47,7 @@ _OWN_CODES = {
     **{HTTP_STATUS[code]: code for code in _MAPPED_BACK},
 }
 """Codes of what the gateway refuses by itself; the rest is INVALID_ARGUMENT."""
+_NAMES = {code.value[0]: code.name for code in StatusCode}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,12 @@ class Failure:
     def status_json(self) -> bytes:
         """Returns it as `google.rpc.Status`."""
         return _dumped({"code": self.code, "message": self.message, "details": list(self.details)})
+
+    def error_json(self) -> bytes:
+        """Returns it as the error of AIP-193, which holds the HTTP status and the code's name."""
+        name = _NAMES.get(self.code, StatusCode.UNKNOWN.name)
+        error = {"code": self.http_status, "message": self.message, "status": name, "details": list(self.details)}
+        return _dumped({"error": error})
 
     def problem_json(self) -> bytes:
         """Returns it as a problem of RFC 9457, with code and details as extension members."""
