@@ -40,7 +40,7 @@ _MAPPED_BACK = (
     StatusCode.PERMISSION_DENIED,
     StatusCode.UNAUTHENTICATED,
 )
-_OWN_CODES = {
+OWN_CODES = {
     405: StatusCode.UNIMPLEMENTED,
     408: StatusCode.DEADLINE_EXCEEDED,
     502: StatusCode.INTERNAL,
@@ -103,7 +103,7 @@ def refusal(
     headers: Mapping[str, str] | None = None,
 ) -> Refused:
     """Returns what to raise for a request that never reaches a backend. `field_path` names the field at fault."""
-    code = _OWN_CODES.get(http_status, StatusCode.INVALID_ARGUMENT)
+    code = OWN_CODES.get(http_status, StatusCode.INVALID_ARGUMENT)
     details = [error_info(reason, DOMAIN)]
     if field_path is not None:
         violation = {"field": field_path, "description": message}
