@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway.api import BadDescriptors
 from gateway.process import Running, running
 from gateway.settings import SessionRules, Settings
-from gateway.workers import is_worker, supervise, worker_port
+from gateway.workers import is_worker, lifeline, supervise, worker_port
 from services import contracts
 from services.mesh import ROOT, Mesh
 
@@ -49,6 +49,8 @@ def main(
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        # One write a line: workers share the output, and `print` may write a line's end apart from it.
+        logger_factory=structlog.WriteLoggerFactory(),
         cache_logger_on_first_use=True,
     )
     authorities: Mapping[str, str] = {}
@@ -78,11 +80,14 @@ def main(
 async def serve(
     settings: Settings, descriptors: Path, upstream: str, host: str, port: int, authorities: Mapping[str, str]
 ) -> None:
-    """Serves until SIGTERM or SIGINT; then stops accepting, finishes what is in hand, and closes the channel."""
+    """Serves until SIGTERM, SIGINT, or the end of its supervisor; then stops accepting, finishes what is in hand, and
+    closes the channel."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    if (supervisor := lifeline()) is not None:
+        loop.add_reader(supervisor, stopping.set)
     async with running(settings, _read(descriptors), upstream, authorities=authorities) as process:
         loop.add_signal_handler(signal.SIGHUP, _reload, process, descriptors)
         try:
@@ -91,6 +96,8 @@ async def serve(
             raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
         log.info("serving", addresses=process.addresses, upstream=upstream)
         await stopping.wait()
+        if supervisor is not None:
+            loop.remove_reader(supervisor)
         log.info("draining", seconds=settings.drain_seconds)
 
 
