@@ -7,7 +7,8 @@ import json
 import re
 
 from tests.gateway_fuzz import oracle
-from tests.gateway_fuzz.compare import Difference
+from tests.gateway_fuzz.compare import Difference, Rule
+from tests.gateway_fuzz.generate import Request
 
 _EMPTY_NESTED = bytes([0xBA, 0x01, 0x00])
 """An empty message in field 23, `nested`."""
@@ -31,11 +32,11 @@ def _refused_here(difference: Difference) -> str | None:
     if difference.ours.status != 400 or rule is None:
         return _routed_differently(difference)
     reason = _reason(difference.ours.told)
-    fault = oracle.body_problem(request.body) if request.body and rule.body is not None else ""
+    faults = oracle.body_faults(request.body) if request.body and rule.body is not None else set()
     query = list(oracle.parameters(request.target))
-    if reason == "UNKNOWN_FIELD" and fault == "unknown field":
+    if reason == "UNKNOWN_FIELD" and "unknown field" in faults:
         return "10: a body's unknown fields are refused; Envoy drops them"
-    if reason == "INVALID_JSON" and fault == "syntax":
+    if reason == "INVALID_JSON" and "syntax" in faults:
         return "10: JSON is strict; Envoy's parser is lenient"
     if reason == "UNEXPECTED_PARAMETER" and rule.body == "" and query:
         return '10: no query parameters beside `body: "*"`'
@@ -43,11 +44,17 @@ def _refused_here(difference: Difference) -> str | None:
         return "10: no body where the rule has none"
     if reason == "FIELD_SET_TWICE" and oracle.set_twice(request.target, request.body, rule.body, rule.variables):
         return "7: nothing is set twice; Envoy's last one counts"
-    if reason != "INVALID_FIELD":
-        return None
+    if reason == "INVALID_FIELD" and (wrong := _wrong_values(rule, request, query, faults)):
+        return wrong
+    # The rule that refused it here may be another than the one that took it there.
+    return _routed_differently(difference)
+
+
+def _wrong_values(rule: Rule, request: Request, query: list[tuple[str, str]], faults: set[str]) -> str | None:
+    """Returns the rule by which a value is none."""
     if any(not oracle.is_value(name, value) for name, value in query):
         return "9: a query's values as ProtoJSON writes them"
-    if fault == "value":
+    if "value" in faults:
         return "10: a body's values as ProtoJSON writes them"
     values = oracle.captured(rule.template, request.target.partition("?")[0])
     if any(not oracle.is_value(name, value) for name, value in values.items()):

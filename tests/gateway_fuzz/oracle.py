@@ -35,38 +35,48 @@ def message_type() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("cases.Proto3Message"))
 
 
-def body_problem(body: bytes) -> str:
-    """Returns what Google's parser has against a body, as `syntax`, `unknown field` or `value`; empty if nothing."""
+def body_faults(body: bytes) -> set[str]:
+    """Returns what Google's parser has against a body: `syntax`, or `unknown field`, or `value`, or both of these."""
     try:
         tree = json.loads(body, parse_constant=_no_constant)
     except ValueError:
-        return "syntax"
-    try:
-        json_format.ParseDict(tree, message_type()())
-    except json_format.ParseError:
-        pass
-    else:
-        return "" if _lexical(tree, message_type().DESCRIPTOR) else "value"
+        return {"syntax"}
+    descriptor = message_type().DESCRIPTOR
+    faults = {"unknown field"} if _has_unknown(tree, descriptor) else set()
     try:
         json_format.ParseDict(tree, message_type()(), ignore_unknown_fields=True)
     except json_format.ParseError:
-        return "value"
-    return "unknown field"
+        return faults | {"value"}
+    return faults if _lexical(tree, descriptor) else faults | {"value"}
+
+
+def _has_unknown(tree: Any, message: Descriptor | None) -> bool:
+    if isinstance(tree, list):
+        return any(_has_unknown(each, message) for each in tree)
+    if not isinstance(tree, dict) or not _is_ours(message):
+        return False
+    named = {name: field for field in message.fields for name in (field.name, field.json_name)} if message else {}
+    return any(name not in named or _has_unknown(value, named[name].message_type) for name, value in tree.items())
+
+
+def _is_ours(message: Descriptor | None) -> bool:
+    """Tells whether JSON of a message has its fields as names, unlike that of well-known types and of maps."""
+    return message is not None and message.file.package == "cases" and not message.GetOptions().map_entry
 
 
 def _lexical(tree: Any, message: Descriptor | None) -> bool:
-    """Tells whether strings for numbers and enums are written as ProtoJSON does; Google's parser takes `01`, too."""
-    if not isinstance(tree, dict) or message is None or message.file.package != "cases":
+    """Tells whether numbers and enums are written as ProtoJSON does; Google's parser takes `"01"` and `1.0`, too."""
+    if not isinstance(tree, dict) or not _is_ours(message):
         return True
-    for name, value in tree.items():
-        field = next(f for f in message.fields if name in (f.name, f.json_name))
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, str) and not _well_written(field, each):
-                return False
-            if not _lexical(
-                each, None if field.message_type and field.message_type.GetOptions().map_entry else field.message_type
-            ):
-                return False
+    for field in message.fields if message else ():
+        for value in (tree[name] for name in {field.name, field.json_name} & tree.keys()):
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, str) and not _well_written(field, each):
+                    return False
+                if isinstance(each, float) and field.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
+                    return False  # an enum's number is written without a fraction
+                if not _lexical(each, field.message_type):
+                    return False
     return True
 
 
@@ -179,7 +189,9 @@ def captured(template: str, path: str) -> dict[str, str]:
         else _WILD.sub(lambda wild: ".*" if wild[0] == "**" else "[^/]*", part)
         for part in parts
     )
-    found = re.fullmatch(expression + "/?", path)
+    # A `**` may stand for nothing: then its slash is not there.
+    with_slash = re.sub(r"(:[^/:]*)?$", r"/\1", path, count=1)
+    found = re.fullmatch(expression + "/?", path) or re.fullmatch(expression, with_slash)
     return dict(zip(names, map(unquote, found.groups()), strict=True)) if found else {}
 
 
@@ -199,7 +211,7 @@ def _name(field: FieldDescriptor) -> str:
 
 
 def _leaves(tree: Any, message: Descriptor | None) -> Iterator[tuple[str, ...]]:
-    if not isinstance(tree, dict) or message is None or message.file.package != "cases":
+    if not isinstance(tree, dict) or message is None or not _is_ours(message):
         return
     for name, value in tree.items():
         field = next((f for f in message.fields if name in (f.name, f.json_name)), None)
