@@ -31,7 +31,7 @@ class Process:
         """Returns the next log entry of a kind."""
         assert self.process.stdout is not None
         while True:
-            line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+            line = await asyncio.wait_for(self.process.stdout.readline(), 60)
             assert line, f"the gateway ended without {event}"
             entry: dict[str, Any] = json.loads(line)
             if entry["event"] == event:
