@@ -42,6 +42,7 @@ lock: .tools/.done ## Pins the newest versions and their hashes, without address
 	$(TOOLS)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group bench -o bench.lock
+	$(TOOLS)/uv pip compile $(LOCK) --group clients -o clients.lock
 
 run: setup ## Starts the whole mesh on this machine; Ctrl-C stops it.
 	@$(BIN)/python -m services.local run
@@ -72,7 +73,7 @@ packages: ## Installs the Debian packages that check-system needs.
 	  sort | comm -13 - <(sort tests/debian-packages.txt)); [ -z "$$missing" ] || { echo "installing $$missing" && \
 	  apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
 
-check-system: setup packages ## Runs the tests that take long, or need Debian's servers, Chromium or containers.
+check-system: setup packages .clients/.done ## Runs the tests that take long, or need Debian's servers, Chromium or containers.
 	$(BIN)/pytest -m long
 
 system: setup ## Runs 2,000 random commands of 50 users with kills in between, and compares everything.
@@ -104,6 +105,11 @@ bench-bus: setup .bench/.done ## Measures bridge and consumers against a raw pip
 	.bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench.lock
 	@touch $@
 
+.clients/.done: clients.lock
+	$(PYTHON) -m venv .clients
+	.clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r clients.lock
+	@touch $@
+
 fuzz-gateway: setup ## Compares the gateway with Envoy's transcoder on 10,000 generated requests.
 	@$(BIN)/python -m tests.gateway_fuzz
 
@@ -124,7 +130,7 @@ golden: setup ## Renews the golden files; their diff is the review.
 	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
 
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
-	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .tools .bench .clients gen build .mypy_cache .ruff_cache .pytest_cache
 
 .PHONY: help setup gen lock run demo check lint type envoy-check test packages check-system system mesh-test chaos bench bench-chain bench-mesh \
   bench-gateway bench-bus fuzz-gateway asyncapi release golden clean

@@ -17,7 +17,7 @@ from gateway.api import BadDescriptors
 from gateway.certificates import Certificates
 from gateway.process import Running, running
 from gateway.settings import SessionRules, Settings
-from gateway.workers import is_worker, supervise, worker_port
+from gateway.workers import is_worker, lifeline, supervise, worker_port
 from services import contracts
 from services.mesh import ROOT, Mesh
 from services.runtime.certificates import CALLER, MEMBERS_CA, certificate_path, member_path, server_name
@@ -95,11 +95,14 @@ async def serve(
     authorities: Mapping[str, str],
     certificates: Certificates | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; then stops accepting, finishes what is in hand, and closes the channel."""
+    """Serves until SIGTERM, SIGINT, or the end of its supervisor; then stops accepting, finishes what is in hand, and
+    closes the channel."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    if (supervisor := lifeline()) is not None:
+        loop.add_reader(supervisor, stopping.set)
     async with running(
         settings, _read(descriptors), upstream, authorities=authorities, certificates=certificates
     ) as process:
@@ -111,6 +114,8 @@ async def serve(
         gc.freeze()  # what serves every request is no garbage: the collector need not look at it again and again
         log.info("serving", addresses=process.addresses, upstream=upstream)
         await stopping.wait()
+        if supervisor is not None:
+            loop.remove_reader(supervisor)
         log.info("draining", seconds=settings.drain_seconds)
 
 

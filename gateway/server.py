@@ -83,14 +83,14 @@ class Gateway:
         try:
             response = await self._answer(request, correlation, shared)
         except Refused as refused:
-            response = failure_response(refused, request.headers.get("accept", ""))
+            response = failure_response(refused, request.headers)
         except ConnectionError:
             log.info("client_gone", path=request.rel_url.raw_path, correlation_id=correlation)
             raise
         except Exception:
             log.exception("request_crashed", correlation_id=correlation, path=request.rel_url.raw_path)
             crash = refusal(500, "INTERNAL", f"the gateway failed; its log has correlation id {correlation}")
-            response = failure_response(crash, request.headers.get("accept", ""))
+            response = failure_response(crash, request.headers)
         if not response.prepared:
             for name, value in shared.items():
                 vary = response.headers.get(name) if name == "Vary" else None

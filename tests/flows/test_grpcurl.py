@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -192,7 +192,7 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         "VerifyUser": {**me, "tier": "VERIFICATION_TIER_IDENTITY"},
         "SuspendUser": {"userId": other},
         "ReactivateUser": {"userId": other},
-        "TraceCorrelation": {"correlationId": f"grpcurl-{user.user_id}"},
+        "TraceCorrelation": {"correlationId": chain_of(user)},
         "ListAuditEntries": {},
         "VerifyAuditTrail": {},
         "GetKpis": {},
@@ -204,6 +204,11 @@ async def requests_for(stage: Stage, user: Session) -> dict[str, dict[str, Any]]
         # Last of all: it ends the access that the others need.
         "ChangePassword": {**me, "currentPassword": PASSWORD, "newPassword": f"{PASSWORD}-2"},
     }
+
+
+def chain_of(user: Session) -> str:
+    """Returns the correlation id of what the user's award sets off: only its own user may trace it."""
+    return f"award-{user.user_id}"
 
 
 async def listing_of_another(stage: Stage) -> str:
@@ -236,8 +241,38 @@ async def registered(stage: Stage) -> str:
     return username
 
 
+class Grpcurl:
+    """Asks by grpcurl."""
+
+    def __init__(self, running: LocalMesh, known_by: tuple[str, ...]) -> None:
+        self._running = running
+        self._known_by = known_by
+
+    async def __call__(self, rpc: Rpc, data: object, *, token: str, chain: str, seconds: int) -> tuple[Any, str]:
+        method = rpc.path[1:]
+        code, out, err = await grpcurl(
+            self._running, method, token=token, data=data, chain=chain, seconds=seconds, known_by=self._known_by
+        )
+        # At the deadline either end may be first: the client that gives up, or the service that resets the stream.
+        watched = rpc.server_streaming and ("DeadlineExceeded" in err or "RST_STREAM" in err)
+        if code and not watched:
+            return None, err or out
+        return None if rpc.server_streaming else json.loads(out), ""
+
+
 @KNOWN_BY
 async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage, known_by: tuple[str, ...]) -> None:
+    assert not await failures_of(Grpcurl(running, known_by), stage)
+
+
+class Ask(Protocol):
+    """Calls an rpc; returns its answer (None of a stream) and what went wrong, if anything."""
+
+    async def __call__(self, rpc: Rpc, data: object, *, token: str, chain: str, seconds: int) -> tuple[Any, str]: ...
+
+
+async def failures_of(ask: Ask, stage: Stage) -> dict[str, str]:
+    """Calls every public rpc with a request that should succeed; returns what went wrong, by the rpc's name."""
     user = await stage.rest.login(await registered(stage))
     requests = await requests_for(stage, user)
     assert set(requests) == {rpc.name for rpc in PUBLIC.values()} - CALLED_ELSEWHERE
@@ -248,36 +283,31 @@ async def test_it_calls_every_public_rpc(running: LocalMesh, stage: Stage, known
         as_admin = "ADMIN" in rpc.allow or acts_for_another
         token = "" if "OPEN" in rpc.allow else stage.admin.token if as_admin else user.token
         if name == "GetNft":  # what the level-up by AwardXp brought
-            listed = await eventually(running, "ListUserNfts", requests["ListUserNfts"], user.token)
+            listed = await eventually(ask, "ListUserNfts", requests["ListUserNfts"], user.token)
             data = {"nftId": listed["nfts"][0]["nftId"]}
         if name == "ListForSale":  # what was just minted
-            listed = await eventually(running, "ListUserNfts", requests["ListUserNfts"], user.token)
+            listed = await eventually(ask, "ListUserNfts", requests["ListUserNfts"], user.token)
             data["nftId"] = next(nft["nftId"] for nft in listed["nfts"] if nft.get("genesisType"))
         if name == "Unlist":
-            listed = await eventually(running, "ListListings", {"sellerUserId": user.user_id}, user.token)
+            listed = await eventually(ask, "ListListings", {"sellerUserId": user.user_id}, user.token)
             data = {**data, "listingId": listed["listings"][0]["listingId"]}
         if name in WAITS_FOR_A_REACTION:
-            await eventually(running, name, data, user.token)
+            await eventually(ask, name, data, user.token)
             continue
-        method = rpc.path[1:]
-        chain = requests["TraceCorrelation"]["correlationId"] if name == "AwardXp" else ""
+        chain = chain_of(user) if name == "AwardXp" else ""
         seconds = WATCH_SECONDS if rpc.server_streaming else 10
-        code, out, err = await grpcurl(
-            running, method, token=token, data=data, chain=chain, seconds=seconds, known_by=known_by
-        )
-        # At the deadline either end may be first: the client that gives up, or the service that resets the stream.
-        watched = rpc.server_streaming and ("DeadlineExceeded" in err or "RST_STREAM" in err)
-        if code and not watched:
-            failed[name] = err or out
-    assert not failed
+        _, wrong = await ask(rpc, data, token=token, chain=chain, seconds=seconds)
+        if wrong:
+            failed[name] = wrong
+    return failed
 
 
-async def eventually(running: LocalMesh, name: str, data: object, token: str) -> Any:
+async def eventually(ask: Ask, name: str, data: object, token: str) -> Any:
     """Repeats a read until it answers with something; fails after 10 seconds."""
-    path = next(rpc.path for rpc in PUBLIC.values() if rpc.name == name)
+    rpc = next(rpc for rpc in PUBLIC.values() if rpc.name == name)
     async with asyncio.timeout(10):
         while True:
-            code, out, _ = await grpcurl(running, path[1:], token=token, data=data)
-            if code == 0 and (answer := json.loads(out)):
+            answer, wrong = await ask(rpc, data, token=token, chain="", seconds=10)
+            if answer and not wrong:
                 return answer
             await asyncio.sleep(0.05)
