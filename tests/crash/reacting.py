@@ -21,6 +21,7 @@ from bridge.group_runner import Past, run_group
 from bridge.groups import Group, Reaction
 from bridge.outbox_client import OutboxClient
 from services.runtime.delivery import Delivery
+from services.runtime.door import Door
 from services.runtime.inbox import Effect
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
@@ -74,7 +75,7 @@ async def main(redis_url: str, database: str, point: str, nth: str, outbox: str 
     store = Store(Path(database), domain="gamification", schema=SCHEMA)
     redis: Redis = Redis.from_url(redis_url, socket_timeout=None)
     group = Group(name="g", consumers=2, reactions={"trading.*": note("g")}, settings=QUICK)
-    outboxes = DirectOutboxes(outbox, lambda: "")
+    outboxes = DirectOutboxes(Door(outbox), lambda: "")
     await run_group(
         group,
         store=KilledAt(store, point, int(nth)),
