@@ -37,12 +37,18 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
+def client_of(host: str, port: int, **options: Any) -> Redis:
+    """Returns a client of one node, as the bridge's: it never sends a command twice."""
+    return Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **({"socket_timeout": None} | options))
+
+
 class Node:
     """One server of the cluster. Keeps its port and its folder over a restart."""
 
     def __init__(
         self, folder: Path, port: int, bus_port: int, lines: Sequence[str], *, user: str | None, password: str | None
     ) -> None:
+        self.host = HOST
         self.port = port
         self.bus_port = bus_port
         self.folder = folder
@@ -63,9 +69,7 @@ class Node:
             *lines,
         ]
         (folder / "node.conf").write_text("\n".join(configuration) + "\n")
-        self.client: Any = Redis(
-            host=HOST, port=port, username=user, password=password, retry=Retry(NoBackoff(), 0), socket_timeout=5
-        )
+        self.client: Any = client_of(HOST, port, username=user, password=password, socket_timeout=5)
 
     @property
     def address(self) -> str:
@@ -152,10 +156,13 @@ class Cluster:
         for node in self.nodes:
             try:
                 slots = await node.client.execute_command("CLUSTER", "SLOTS")
+                state = await node.client.execute_command("CLUSTER", "INFO")
                 info = await node.client.info("replication")
             except (RedisError, OSError):
                 return False
             copies = len(self.nodes) // PRIMARIES
+            if b"cluster_state:ok" not in state:
+                return False
             if sum(last - first + 1 for first, last, *_ in slots) != SLOTS:
                 return False
             if any(len(rest) != copies for _, _, *rest in slots):
@@ -203,6 +210,17 @@ class Cluster:
             if len(told) != len(self.nodes) or any("handshake" in line or "fail" in line for line in told):
                 return False
         return True
+
+
+async def hold_behind(replica: Any) -> None:
+    """Cuts a replica off, by its client: what its primary takes from now on, it has not when it takes over."""
+    await replica.config_set("masteruser", "nobody", "masterauth", "wrong")
+    await replica.execute_command("CLIENT", "KILL", "TYPE", "master")
+
+
+async def let_follow(replica: Any, user: str = "", password: str = "") -> None:
+    """Lets a replica follow again, whoever is its primary."""
+    await replica.config_set("masteruser", user, "masterauth", password)
 
 
 async def take_over(primary: Node, replica: Node, how: str) -> None:

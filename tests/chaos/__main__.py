@@ -15,14 +15,15 @@ def main() -> int:
     seconds = float(os.environ.get("CHAOS_SECONDS") or 300)
     control = os.environ.get("CHAOS_CONTROL", "")
     trim = os.environ.get("CHAOS_TRIM", "") == "1"
+    cluster = os.environ.get("CHAOS_CLUSTER", "") == "1"
     if control and control not in CONTROLS:
         raise SystemExit(f"CHAOS_CONTROL={control}: there are {', '.join(CONTROLS)}")
-    again = f"make chaos CHAOS_SECONDS={seconds:.0f} CHAOS_SEED={seed}" + (
+    again = f"make chaos{'-cluster' if cluster else ''} CHAOS_SECONDS={seconds:.0f} CHAOS_SEED={seed}" + (
         f" CHAOS_CONTROL={control}" if control else ""
     )
     again += " CHAOS_TRIM=1" if trim else ""
     console.print(f"{seconds:.0f} s of faults; the same again: {again}", highlight=False)
-    outcome = asyncio.run(run(Options(seconds=seconds, seed=seed, control=control, trim=trim)))
+    outcome = asyncio.run(run(Options(seconds=seconds, seed=seed, control=control, trim=trim, cluster=cluster)))
     print_outcome(outcome)
     return 0 if outcome.right else 1
 

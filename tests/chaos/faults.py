@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from redis.exceptions import RedisError
 
 from tests.chaos.fleet import Fleet
-from tests.chaos.streams_server import StreamsServer
+from tests.chaos.streams import Streams
 
 KILL_EVERY_SECONDS = 0.28
 PAUSE_SECONDS = 0.35
@@ -21,9 +21,11 @@ LAST_CUT_BYTES = 40_000
 class Faults:
     """Deals faults until cancelled. Each kind comes in turn, shuffled, so that a short run has some of each."""
 
-    def __init__(self, fleet: Fleet, server: StreamsServer, chance: random.Random) -> None:
+    def __init__(self, fleet: Fleet, server: Streams, chance: random.Random) -> None:
         self.done: Counter[str] = Counter()
         self.cut_bytes = 0
+        self.failed: list[str] = []
+        """Faults that could not be dealt: the cluster did not come back, above all."""
         self._fleet = fleet
         self._server = server
         self._chance = chance
@@ -42,9 +44,7 @@ class Faults:
             await asyncio.sleep(PAUSE_SECONDS * 2 * self._chance.random())
             if not self._deck:
                 self._deck = [
-                    self.redis_killed,
-                    *[self.tail_cut] * 5,
-                    self.tail_cut_after_rewrite,
+                    *self._of_redis(),
                     self.aof_rewritten,
                     self.redis_full,
                     self.second_bridge,
@@ -56,9 +56,13 @@ class Faults:
             fault = self._deck.pop()
             try:
                 await fault()
-            except (RedisError, OSError):
+            except (RedisError, OSError, TimeoutError):
                 continue  # a server that has just started may refuse; the next fault comes soon
             self.done[fault.__name__.replace("_", " ")] += 1
+
+    def _of_redis(self) -> list[Callable[[], Awaitable[None]]]:
+        """Returns what is done to Redis, as often as it comes up in a deck."""
+        return [self.redis_killed, *[self.tail_cut] * 5, self.tail_cut_after_rewrite]
 
     async def redis_killed(self) -> None:
         self._server.kill()

@@ -13,7 +13,11 @@ console = Console(width=120)
 def print_outcome(outcome: Outcome) -> None:
     """Prints kills, faults, events and the verdict."""
     options, fleet, faults, callers = outcome.options, outcome.fleet, outcome.faults, outcome.callers
-    kills = Table(title=f"chaos: {options.seconds:.0f} s, seed {options.seed}{_control(outcome)}", title_justify="left")
+    where = " on a cluster" if options.cluster else ""
+    kills = Table(
+        title=f"chaos{where}: {options.seconds:.0f} s, seed {options.seed}{_control(outcome)}",
+        title_justify="left",
+    )
     for column in ("killed at random", "times", "killed at a point", "times ", "fault", "times  "):
         kills.add_column(column, justify="right" if "times" in column else "left", no_wrap=True)
     columns = [sorted(counter.items()) for counter in (fleet.kills, fleet.points, faults.done)]
@@ -21,6 +25,10 @@ def print_outcome(outcome: Outcome) -> None:
         kills.add_row(*(str(part) for cell in row for part in cell))
     console.print(kills)
     total = fleet.kills.total() + fleet.points.total()
+    if options.cluster:
+        console.print(
+            f"{outcome.redis.failovers:,} failovers, which dropped {outcome.redis.dropped:,} acknowledged entries"
+        )
     console.print(
         f"{total:,} processes killed, {sum(n for name, n in faults.done.items() if 'cut' in name)} AOF tails cut"
         f" ({faults.cut_bytes:,} bytes), {len(callers.journal):,} trades acknowledged after {callers.repeats:,} repeats"
@@ -44,6 +52,7 @@ def _wrongs(outcome: Outcome) -> list[str]:
     return [
         *([f"its logs and databases: {outcome.folder}"] if outcome.folder.exists() else []),
         *outcome.fleet.unexpected[:10],
+        *outcome.faults.failed[:10],
         *(f"refused {count} times: {what}" for what, count in outcome.callers.refused.items()),
         *(line for one in outcome.verdict.comparisons for line in one.first[:10]),
     ]

@@ -1,0 +1,71 @@
+"""What is done to a cluster, beside all that is done to the processes: a lane of its own, mostly failovers."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import RedisError
+
+from tests.chaos.faults import CUT_BYTES, PAUSE_SECONDS, Faults
+from tests.chaos.fleet import Fleet
+from tests.chaos.streams_cluster import StreamsCluster
+
+
+class ClusterFaults(Faults):
+    """Deals faults to processes and, at the same time, to the nodes."""
+
+    def __init__(self, fleet: Fleet, cluster: StreamsCluster, chance: random.Random) -> None:
+        super().__init__(fleet, cluster, chance)
+        self._cluster = cluster
+
+    async def deal(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(super().deal())
+            tasks.create_task(self._deal_to_nodes())
+
+    def _of_redis(self) -> list[Callable[[], Awaitable[None]]]:
+        return []
+
+    async def _deal_to_nodes(self) -> None:
+        deck: list[Callable[[], Awaitable[None]]] = []
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS * 2 * self._chance.random())
+            if not deck:
+                deck = [
+                    *[self.takeover_by_one_left_behind] * 4,
+                    *[self.failover_forced] * 3,
+                    *[self.primary_s_tail_cut] * 2,
+                    self.primary_killed,
+                    self.primary_frozen,
+                    self.power_and_tails_cut,
+                ]
+                self._chance.shuffle(deck)
+            fault = deck.pop()
+            try:
+                await fault()
+            except (RedisError, OSError, AssertionError) as error:
+                self.failed.append(f"{fault.__name__}: {error!r}")
+                continue
+            self.done[fault.__name__.replace("_", " ").replace(" s ", "'s ")] += 1
+
+    async def takeover_by_one_left_behind(self) -> None:
+        """A failover that loses what was acknowledged last."""
+        await self._cluster.fail_over("TAKEOVER", behind_seconds=0.1 + 0.9 * self._chance.random())
+
+    async def failover_forced(self) -> None:
+        await self._cluster.fail_over("FORCE", behind_seconds=0)
+
+    async def primary_s_tail_cut(self) -> None:
+        self.cut_bytes += await self._cluster.restart_primary(self._some_bytes())
+
+    async def primary_killed(self) -> None:
+        self.cut_bytes += await self._cluster.lose_primary(frozen=False, most_bytes=self._some_bytes())
+
+    async def primary_frozen(self) -> None:
+        await self._cluster.lose_primary(frozen=True, most_bytes=0)
+
+    async def power_and_tails_cut(self) -> None:
+        await self.tail_cut()
+
+    def _some_bytes(self) -> int:
+        return self._chance.randrange(1, self._chance.choice(CUT_BYTES))
