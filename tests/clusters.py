@@ -219,8 +219,15 @@ async def hold_behind(replica: Any) -> None:
 
 
 async def let_follow(replica: Any, user: str = "", password: str = "") -> None:
-    """Lets a replica follow again, whoever is its primary."""
-    await replica.config_set("masteruser", user, "masterauth", password)
+    """Lets a replica follow again, whoever is its primary. One that is just promoted may end the connection first."""
+
+    async def let() -> bool:
+        try:
+            return bool(await replica.config_set("masteruser", user, "masterauth", password))
+        except RedisError:
+            return False
+
+    await until(let, "the change of a password", START_SECONDS)
 
 
 async def take_over(primary: Node, replica: Node, how: str) -> None:

@@ -45,8 +45,10 @@ def connect(mesh: Mesh, role: str, *, timeout_seconds: float | None = READ_TIMEO
     if url.kind is Kind.CLUSTER:
         return ClusterRedis(Topology(url.hosts, connect_to), connect_to(*url.hosts[0]))
     if url.kind is Kind.SENTINEL:
-        sentinel = _Sentinel(url.hosts, sentinel_kwargs=_sentinel_options(url), **_tls(url), **options)
-        client: Redis = sentinel.master_for(url.path, retry=Retry(NoBackoff(), 0))
+        sentinel = _Sentinel(
+            url.hosts, sentinel_kwargs=_sentinel_options(url, Retry(NoBackoff(), 0)), **_tls(url), **options
+        )
+        client: Redis = sentinel.master_for(url.path, redis_class=_WatchedRedis, retry=Retry(NoBackoff(), 0))
         return client
     return connect_to(*url.hosts[0])
 
@@ -61,7 +63,7 @@ def connect_blocking(mesh: Mesh, role: str) -> Any:
         options |= {"require_full_coverage": False, **_tls(url)}
         return blocking.RedisCluster(startup_nodes=nodes, **options, retry=retry)
     if url.kind is Kind.SENTINEL:
-        sentinel = _BlockingSentinel(url.hosts, sentinel_kwargs=_sentinel_options(url), **_tls(url), **options)
+        sentinel = _BlockingSentinel(url.hosts, sentinel_kwargs=_sentinel_options(url, retry), **_tls(url), **options)
         return sentinel.master_for(url.path, retry=retry)
     return blocking.Redis.from_url(url.at(*url.hosts[0]), **options)
 
@@ -106,12 +108,22 @@ def is_own(mesh: Mesh) -> bool:
     return url.kind is Kind.ONE and url.shown == mesh.addresses["redis"] and url.password is None
 
 
+class _WatchedRedis(Redis):
+    """A client that closes its clients of the Sentinels with itself."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        pool: Any = self.connection_pool
+        await super().aclose(close_connection_pool)
+        await pool.sentinel_manager.aclose()
+
+
 def _tls(url: RedisUrl) -> dict[str, Any]:
     return {"ssl": True} if url.tls else {}
 
 
-def _sentinel_options(url: RedisUrl) -> dict[str, Any]:
+def _sentinel_options(url: RedisUrl, retry: Any) -> dict[str, Any]:
     return {
+        "retry": retry,
         "password": url.sentinel_password,
         "socket_timeout": SENTINEL_TIMEOUT_SECONDS,
         "socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS,

@@ -54,7 +54,7 @@ class StandingReads:
         Raises what a stream's read raised, unless others gave entries: then at the next call.
         """
         end = time.monotonic() + block_ms / 1000 if block_ms else float("inf")
-        keys = {stream: (_reader(read.head), stream) for stream in read.places}
+        keys = {stream: (_reader(read.head), stream, place) for stream, place in read.places.items()}
         while True:
             for stream, key in keys.items():
                 if key not in self._under_way:
