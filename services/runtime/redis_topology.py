@@ -44,26 +44,27 @@ class Topology:
         self._doubted = True
         self._asked_at = float("-inf")
         self._turn = 0
+        self._error = ""
         self._asking = asyncio.Lock()
 
     async def owner(self, slot: int) -> Redis:
         """Returns the client of the node that serves a slot. Raises `ConnectionError` if none is known to."""
-        await self._ask_if_doubted()
+        await self._known()
         if (address := self._owners.get(slot)) is None:
             self.doubt()
             raise RedisConnectionError(f"no node of the cluster serves slot {slot}")
         return self.client(address)
 
     async def primaries(self) -> list[Redis]:
-        """Returns a client of each node that serves slots."""
-        await self._ask_if_doubted()
-        return [self.client(address) for address in dict.fromkeys(shard.primary for shard in self._shards)]
+        """Returns a client of each node that serves slots. Raises `ConnectionError` if none is known to."""
+        shards = await self._known()
+        return [self.client(address) for address in dict.fromkeys(shard.primary for shard in shards)]
 
     async def nodes(self) -> list[Redis]:
-        """Returns a client of each node: those that serve slots, then those that may come to."""
-        await self._ask_if_doubted()
-        replicas = [address for shard in self._shards for address in shard.replicas]
-        return [self.client(one) for one in dict.fromkeys([*(shard.primary for shard in self._shards), *replicas])]
+        """Returns a client of each node: those that serve slots, then those that may come to. Raises as above."""
+        shards = await self._known()
+        replicas = [address for shard in shards for address in shard.replicas]
+        return [self.client(one) for one in dict.fromkeys([*(shard.primary for shard in shards), *replicas])]
 
     def doubt(self) -> None:
         """Has the nodes asked again before the next command."""
@@ -83,6 +84,13 @@ class Topology:
     async def aclose(self) -> None:
         for client in self._clients.values():
             await client.aclose()
+
+    async def _known(self) -> tuple[Shard, ...]:
+        """Returns the map, asked for if it is in doubt. Raises `ConnectionError` while there is none at all."""
+        await self._ask_if_doubted()
+        if not self._shards:
+            raise RedisConnectionError(f"no node of the cluster answers: {self._error}")
+        return self._shards
 
     async def _ask_if_doubted(self) -> None:
         if not self._doubted:
@@ -105,23 +113,20 @@ class Topology:
         nodes = list(dict.fromkeys([*known, *self._seeds]))
         # Each time another one first: a node that is cut off from the others goes on telling the old map.
         self._turn += 1
-        error: BaseException | None = None
         for address in (nodes[(self._turn + at) % len(nodes)] for at in range(len(nodes))):
             node: Any = self.client(address)
             try:
                 async with asyncio.timeout(ASK_SECONDS):
                     answer = await node.execute_command("CLUSTER", "SLOTS")
             except (RedisError, OSError, TimeoutError) as failure:
-                error = failure
+                self._error = repr(failure)
                 continue
             if shards := tuple(_shards(answer, address[0])):
                 self._take(shards)
                 return
-            error = RedisConnectionError(f"the node at {address[0]}:{address[1]} knows of no slots")
+            self._error = f"the node at {address[0]}:{address[1]} knows of no slots"
         self._doubted = True
-        if not self._shards:
-            raise RedisConnectionError(f"no node of the cluster answers: {error}") from error
-        log.warning("cluster.not_asked", error=repr(error))
+        log.debug("cluster.not_asked", error=self._error)
 
     def _take(self, shards: tuple[Shard, ...]) -> None:
         before, now = ({shard.primary for shard in those} for those in (self._shards, shards))

@@ -5,13 +5,18 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from bridge.entries import dead_letters_of
+from bridge.guards import refusals
 from services import contracts
-from services.runtime.redis_cluster import slot, slot_of
+from services.runtime.redis_cluster import ClusterRedis, slot, slot_of
 from services.runtime.redis_standing import Read, StandingReads
+from services.runtime.redis_topology import Topology
 from services.runtime.registry import INDEX, Instance
 
 STREAM = "astra.trading.trade_executed.v1"
@@ -116,3 +121,21 @@ async def test_readers_of_different_names_have_reads_of_their_own() -> None:
     assert await standing.read(other, 20) == []
     assert sorted(nodes.asked) == ["a", "a", "b", "b"]
     await standing.aclose()
+
+
+async def test_cluster_that_is_away_is_away_whatever_is_asked_and_however_soon_again() -> None:
+    def nowhere(host: str, port: int) -> Redis:
+        return Redis(host=host, port=port, retry=Retry(NoBackoff(), 0))
+
+    topology = Topology([("127.0.0.1", 1)], nowhere)
+    cluster: Any = ClusterRedis(topology, nowhere("127.0.0.1", 1))
+    for _ in range(2):
+        with pytest.raises(RedisConnectionError, match="no node of the cluster answers"):
+            await cluster.xlen(STREAM)
+        with pytest.raises(RedisConnectionError, match="no node of the cluster answers"):
+            await cluster.ping()
+        with pytest.raises(RedisConnectionError, match="no node of the cluster answers"):
+            await cluster.pipeline(transaction=False).xlen(STREAM).execute(raise_on_error=False)
+        with pytest.raises(RedisConnectionError, match="no node of the cluster answers"):
+            await refusals(cluster)
+    await cluster.aclose()
