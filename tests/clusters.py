@@ -21,6 +21,7 @@ from tests.unit_bridge.valkey import binary
 PRIMARIES = 3
 SLOTS = 16_384
 START_SECONDS = 30.0
+ANSWER_SECONDS = 5.0
 NODE_TIMEOUT_MS = 2_000
 """How long a node may be silent before the others fail it over."""
 
@@ -39,7 +40,7 @@ def free_ports(count: int) -> list[int]:
 
 def client_of(host: str, port: int, **options: Any) -> Redis:
     """Returns a client of one node, as the bridge's: it never sends a command twice."""
-    return Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **({"socket_timeout": None} | options))
+    return Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), socket_timeout=None, **options)
 
 
 class Node:
@@ -69,7 +70,7 @@ class Node:
             *lines,
         ]
         (folder / "node.conf").write_text("\n".join(configuration) + "\n")
-        self.client: Any = client_of(HOST, port, username=user, password=password, socket_timeout=5)
+        self.client: Any = client_of(HOST, port, username=user, password=password)
 
     @property
     def address(self) -> str:
@@ -153,23 +154,22 @@ class Cluster:
 
     async def whole(self) -> bool:
         """Tells whether all slots are served, and every node has its replica, as every node sees it."""
-        for node in self.nodes:
-            try:
-                slots = await node.client.execute_command("CLUSTER", "SLOTS")
-                state = await node.client.execute_command("CLUSTER", "INFO")
-                info = await node.client.info("replication")
-            except (RedisError, OSError):
-                return False
-            copies = len(self.nodes) // PRIMARIES
-            if b"cluster_state:ok" not in state:
-                return False
-            if sum(last - first + 1 for first, last, *_ in slots) != SLOTS:
-                return False
-            if any(len(rest) != copies for _, _, *rest in slots):
-                return False
-            if info["role"] == "slave" and info["master_link_status"] != "up":
-                return False
-        return True
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return all([await self._is_whole(node) for node in self.nodes])
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def _is_whole(self, node: Node) -> bool:
+        slots = await node.client.execute_command("CLUSTER", "SLOTS")
+        state = await node.client.execute_command("CLUSTER", "INFO")
+        info = await node.client.info("replication")
+        return (
+            b"cluster_state:ok" in state
+            and sum(last - first + 1 for first, last, *_ in slots) == SLOTS
+            and all(len(nodes) == len(self.nodes) // PRIMARIES for _, _, *nodes in slots)
+            and (info["role"] == "master" or info["master_link_status"] == "up")
+        )
 
     async def primaries(self) -> list[Node]:
         """Returns the nodes that say of themselves that they are primaries."""
@@ -181,8 +181,9 @@ class Cluster:
             if node.process is None or node is primary:
                 continue
             try:
-                told = await node.client.execute_command("CLUSTER", "NODES")
-            except (RedisError, OSError):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    told = await node.client.execute_command("CLUSTER", "NODES")
+            except (RedisError, OSError, TimeoutError):
                 continue
             myself = next(line for line in told.decode().splitlines() if "myself" in line).split(" ")
             if myself[3] == primary.id:

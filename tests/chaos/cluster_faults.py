@@ -10,6 +10,9 @@ from tests.chaos.faults import CUT_BYTES, PAUSE_SECONDS, Faults
 from tests.chaos.fleet import Fleet
 from tests.chaos.streams_cluster import StreamsCluster
 
+FAULT_SECONDS = 90.0
+"""How long a fault may take, with the return of the cluster."""
+
 
 class ClusterFaults(Faults):
     """Deals faults to processes and, at the same time, to the nodes."""
@@ -42,8 +45,12 @@ class ClusterFaults(Faults):
                 self._chance.shuffle(deck)
             fault = deck.pop()
             try:
-                await fault()
+                async with asyncio.timeout(FAULT_SECONDS):
+                    await fault()
             except (RedisError, OSError, AssertionError) as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError from error  # it failed on its way out
                 self.failed.append(f"{fault.__name__}: {error!r}")
                 continue
             self.done[fault.__name__.replace("_", " ").replace(" s ", "'s ")] += 1

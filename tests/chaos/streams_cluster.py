@@ -19,7 +19,7 @@ from services.runtime.credentials import read_password
 from services.runtime.redis_acl import ROLES, acl_file
 from services.runtime.redis_client import connect
 from tests.chaos.streams_server import PASSWORD, cut_file
-from tests.clusters import Cluster, Node, hold_behind, let_follow, take_over
+from tests.clusters import ANSWER_SECONDS, Cluster, Node, hold_behind, let_follow, take_over
 from tests.unit_bridge.polling import until
 
 USER = "chaos"
@@ -46,7 +46,7 @@ class StreamsCluster:
         )
         self.mesh = replace(mesh, redis_url=f"{self.cluster.url}?acl=roles")
         everything = f"redis+cluster://{USER}:{PASSWORD}@{self.cluster.hosts}"
-        self.client: Redis = connect(replace(mesh, redis_url=everything), "reader")
+        self.client: Redis = connect(replace(mesh, redis_url=everything), "reader", timeout_seconds=None)
         self.failovers = 0
         self.dropped = 0
         """Entries that a primary had and its replica had not when it took over; those at least."""
@@ -127,7 +127,8 @@ class StreamsCluster:
 
     async def _each(self, do: Callable[[Node], Awaitable[object]]) -> None:
         """Does something to each node that lives; one that is down comes back with its configuration anyway."""
-        await asyncio.gather(*(do(node) for node in self.cluster.nodes), return_exceptions=True)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await asyncio.gather(*(do(node) for node in self.cluster.nodes), return_exceptions=True)
 
     async def _shard(self) -> tuple[Node, Node]:
         """Returns a primary and its replica."""

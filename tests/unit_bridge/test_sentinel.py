@@ -33,7 +33,7 @@ class Watched:
     def __init__(self, folder: Path) -> None:
         ports = free_ports(6)
         self.servers, self.sentinels = ports[:3], ports[3:]
-        self.clients: dict[int, Any] = {port: client_of(HOST, port, socket_timeout=5) for port in ports}
+        self.clients: dict[int, Any] = {port: client_of(HOST, port) for port in ports}
         self._folder = folder
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         first = self.servers[0]
