@@ -25,7 +25,7 @@ class Faults:
         self.done: Counter[str] = Counter()
         self.cut_bytes = 0
         self.failed: list[str] = []
-        """Faults that could not be dealt: the cluster did not come back, above all."""
+        """Faults that could not be dealt, as when the nodes did not vote in time."""
         self._fleet = fleet
         self._server = server
         self._chance = chance

@@ -33,6 +33,8 @@ def print_outcome(outcome: Outcome) -> None:
         f"{total:,} processes killed, {sum(n for name, n in faults.done.items() if 'cut' in name)} AOF tails cut"
         f" ({faults.cut_bytes:,} bytes), {len(callers.journal):,} trades acknowledged after {callers.repeats:,} repeats"
     )
+    for line in faults.failed[:10]:
+        console.print(f"  not dealt: {line}", style="yellow", markup=False)
     found = Table()
     for column in ("compared", "count", "lost", "doubled", "misplaced"):
         found.add_column(column, justify="left" if column == "compared" else "right")
@@ -52,7 +54,6 @@ def _wrongs(outcome: Outcome) -> list[str]:
     return [
         *([f"its logs and databases: {outcome.folder}"] if outcome.folder.exists() else []),
         *outcome.fleet.unexpected[:10],
-        *outcome.faults.failed[:10],
         *(f"refused {count} times: {what}" for what, count in outcome.callers.refused.items()),
         *(line for one in outcome.verdict.comparisons for line in one.first[:10]),
     ]

@@ -66,8 +66,7 @@ class Outcome:
     @property
     def right(self) -> bool:
         """Whether everything is as it should be."""
-        strange = self.fleet.unexpected or self.callers.refused or self.faults.failed
-        return self.converged and self.verdict.right and not strange
+        return self.converged and self.verdict.right and not (self.fleet.unexpected or self.callers.refused)
 
 
 async def run(options: Options) -> Outcome:
