@@ -20,6 +20,12 @@ class ClusterFaults(Faults):
     def __init__(self, fleet: Fleet, cluster: StreamsCluster, chance: random.Random) -> None:
         super().__init__(fleet, cluster, chance)
         self._cluster = cluster
+        self._failed: list[str] = []
+        """Faults that could not be dealt, as when the nodes did not vote in time."""
+
+    def notes(self) -> list[str]:
+        said = f"{self._cluster.failovers:,} failovers, which dropped {self._cluster.dropped:,} acknowledged entries"
+        return [said, *(f"not dealt: {line}" for line in self._failed[:10])]
 
     async def deal(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -51,7 +57,7 @@ class ClusterFaults(Faults):
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from error  # it failed on its way out
-                self.failed.append(f"{fault.__name__}: {error!r}")
+                self._failed.append(f"{fault.__name__}: {error!r}")
                 continue
             self.done[fault.__name__.replace("_", " ").replace(" s ", "'s ")] += 1
 

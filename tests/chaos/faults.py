@@ -24,12 +24,14 @@ class Faults:
     def __init__(self, fleet: Fleet, server: Streams, chance: random.Random) -> None:
         self.done: Counter[str] = Counter()
         self.cut_bytes = 0
-        self.failed: list[str] = []
-        """Faults that could not be dealt, as when the nodes did not vote in time."""
         self._fleet = fleet
         self._server = server
         self._chance = chance
         self._deck: list[Callable[[], Awaitable[None]]] = []
+
+    def notes(self) -> list[str]:
+        """Returns what else is worth knowing."""
+        return []
 
     async def kill_members(self) -> None:
         """Kills one process after the other, at whatever it is doing."""
@@ -56,7 +58,7 @@ class Faults:
             fault = self._deck.pop()
             try:
                 await fault()
-            except (RedisError, OSError, TimeoutError):
+            except (RedisError, OSError):
                 continue  # a server that has just started may refuse; the next fault comes soon
             self.done[fault.__name__.replace("_", " ")] += 1
 

@@ -25,16 +25,12 @@ def print_outcome(outcome: Outcome) -> None:
         kills.add_row(*(str(part) for cell in row for part in cell))
     console.print(kills)
     total = fleet.kills.total() + fleet.points.total()
-    if options.cluster:
-        console.print(
-            f"{outcome.redis.failovers:,} failovers, which dropped {outcome.redis.dropped:,} acknowledged entries"
-        )
     console.print(
         f"{total:,} processes killed, {sum(n for name, n in faults.done.items() if 'cut' in name)} AOF tails cut"
         f" ({faults.cut_bytes:,} bytes), {len(callers.journal):,} trades acknowledged after {callers.repeats:,} repeats"
     )
-    for line in faults.failed[:10]:
-        console.print(f"  not dealt: {line}", style="yellow", markup=False)
+    for note in faults.notes():
+        console.print(note)
     found = Table()
     for column in ("compared", "count", "lost", "doubled", "misplaced"):
         found.add_column(column, justify="left" if column == "compared" else "right")

@@ -55,7 +55,6 @@ class Outcome:
     options: Options
     fleet: Fleet
     faults: Faults
-    redis: Streams
     callers: Callers
     verdict: Verdict
     converged: bool
@@ -111,7 +110,6 @@ async def _run(options: Options, mesh: Mesh) -> Outcome:
             options=options,
             fleet=fleet,
             faults=faults,
-            redis=server,
             callers=callers,
             verdict=await compare(mesh, SERVICES, server.client, callers.journal, trim=options.trim),
             converged=converged,

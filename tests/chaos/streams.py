@@ -28,8 +28,4 @@ class Streams(Protocol):
     async def free(self) -> None:
         """Gives it its memory back."""
 
-    failovers: int
-    dropped: int
-    """Entries that failovers have lost, though they had been acknowledged; those at least."""
-
     async def close(self) -> None: ...

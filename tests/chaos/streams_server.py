@@ -20,8 +20,6 @@ PASSWORD = "chaos"
 class StreamsServer:
     """One server of the mesh, with AOF everysec; and a client that may do everything."""
 
-    failovers = dropped = 0
-
     def __init__(self, mesh: Mesh) -> None:
         self._command = redis_server.command(mesh)
         self._folder = mesh.state_dir / "redis"
