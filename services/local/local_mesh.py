@@ -165,7 +165,8 @@ class LocalMesh:
         except NotReady as reason:
             raise StartFailed(
                 f"the Redis of REDIS_URL, {parse(self.mesh.redis_url).shown}, does not answer: {reason}; "
-                "start it, correct the URL (redis://USER:PASSWORD@HOST:PORT/0), or unset it to have one started"
+                "start it, correct the URL (redis://USER:PASSWORD@HOST:PORT/0, or see docs/operating.md), "
+                "or unset it to have one started"
             ) from reason
 
     def _start_supervisord(self) -> None:

@@ -17,6 +17,9 @@ HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 Probe = Callable[[Mesh], None]
 
+AWAY = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+"""What redis-py raises when Redis, or a part of a cluster, does not answer."""
+
 ATTEMPT_SECONDS = 1.0
 """How long one attempt may take."""
 
@@ -34,7 +37,7 @@ def redis_answers(mesh: Mesh) -> None:
     try:
         with connect_blocking(mesh, "reader") as client:
             client.ping()
-    except (redis.RedisError, OSError) as error:
+    except AWAY as error:
         raise NotReady(f"PING: {error}") from error
 
 
@@ -49,7 +52,7 @@ def consuming(service: str) -> Probe:
                     for group in client.xinfo_groups(stream):
                         if group["consumers"]:
                             missing.discard(group["name"].decode())
-        except (redis.RedisError, OSError) as error:
+        except AWAY as error:
             raise NotReady(f"XINFO GROUPS: {error}") from error
         if missing:
             raise NotReady(f"no consumer in {', '.join(sorted(missing))}")
