@@ -200,6 +200,7 @@ def away_of(answer: object) -> Exception | None:
     """Returns the error that says that a node is away, if an answer says so."""
     if isinstance(answer, RedisConnectionError | RedisTimeoutError | OSError):
         return answer
-    if isinstance(answer, ClusterDownError | ReadOnlyError) or str(answer).startswith(("UNBLOCKED", "LOADING")):
-        return RedisConnectionError(str(answer)) if isinstance(answer, ResponseError) else None
-    return None
+    if not isinstance(answer, ResponseError):
+        return None
+    says_so = isinstance(answer, ClusterDownError | ReadOnlyError) or str(answer).startswith("UNBLOCKED")
+    return RedisConnectionError(str(answer)) if says_so else None

@@ -8,13 +8,13 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from bridge.entries import dead_letters_of
 from bridge.guards import refusals
 from services import contracts
-from services.runtime.redis_cluster import ClusterRedis, slot, slot_of
+from services.runtime.redis_cluster import ClusterRedis, away_of, slot, slot_of
 from services.runtime.redis_standing import Read, StandingReads
 from services.runtime.redis_topology import Topology
 from services.runtime.registry import INDEX, Instance
@@ -139,3 +139,20 @@ async def test_cluster_that_is_away_is_away_whatever_is_asked_and_however_soon_a
         with pytest.raises(RedisConnectionError, match="no node of the cluster answers"):
             await refusals(cluster)
     await cluster.aclose()
+
+
+@pytest.mark.parametrize(
+    ("answer", "away"),
+    [
+        (RedisConnectionError("gone"), True),
+        (ClusterDownError("The cluster is down"), True),
+        (ReadOnlyError("You can't write against a read only replica."), True),
+        (ResponseError("UNBLOCKED force unblock from blocking operation"), True),
+        (ResponseError("no such key"), False),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), False),
+        ([b"UNBLOCKED"], False),
+        (None, False),
+    ],
+)
+def test_what_says_that_a_part_of_the_cluster_is_away_is_told_apart(answer: object, away: bool) -> None:
+    assert isinstance(away_of(answer), RedisConnectionError) == away
