@@ -17,6 +17,9 @@ FAULT_SECONDS = 90.0
 class ClusterFaults(Faults):
     """Deals faults to processes and, at the same time, to the nodes."""
 
+    kill_every_seconds = 0.7
+    """Less often than where the kills are the point: what is appended is to be there to be lost."""
+
     def __init__(self, fleet: Fleet, cluster: StreamsCluster, chance: random.Random) -> None:
         super().__init__(fleet, cluster, chance)
         self._cluster = cluster

@@ -21,6 +21,8 @@ LAST_CUT_BYTES = 40_000
 class Faults:
     """Deals faults until cancelled. Each kind comes in turn, shuffled, so that a short run has some of each."""
 
+    kill_every_seconds = KILL_EVERY_SECONDS
+
     def __init__(self, fleet: Fleet, server: Streams, chance: random.Random) -> None:
         self.done: Counter[str] = Counter()
         self.cut_bytes = 0
@@ -37,7 +39,7 @@ class Faults:
         """Kills one process after the other, at whatever it is doing."""
         names = [name for name in self._fleet.members if name != "bridge-2"]
         while True:
-            await asyncio.sleep(KILL_EVERY_SECONDS * 2 * self._chance.random())
+            await asyncio.sleep(self.kill_every_seconds * 2 * self._chance.random())
             self._fleet.kill(self._chance.choice(names))
 
     async def deal(self) -> None:
