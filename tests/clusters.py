@@ -1,12 +1,10 @@
 """A Redis cluster of three primaries and three replicas on free ports of this machine, made by commands."""
 
 import asyncio
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,12 +43,6 @@ def client_of(host: str, port: int, **options: Any) -> Redis:
     return Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), socket_timeout=None, **options)
 
 
-def end_with_parent() -> None:
-    """Has the process that calls it end when its parent does: nothing outlives an interrupted run."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
 class Node:
     """One server of the cluster. Keeps its port and its folder over a restart."""
 
@@ -87,11 +79,7 @@ class Node:
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [binary(), str(self.folder / "node.conf")],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                preexec_fn=end_with_parent,
+                [binary(), str(self.folder / "node.conf")], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
     def kill(self) -> None:

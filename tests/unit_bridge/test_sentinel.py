@@ -14,7 +14,7 @@ from bridge.groups import Group
 from services.mesh import HOST, Mesh
 from services.runtime.redis_client import connect, connect_blocking, is_own
 from services.runtime.store import Store
-from tests.clusters import client_of, end_with_parent, free_ports, hold_behind, let_follow
+from tests.clusters import client_of, free_ports, hold_behind, let_follow
 from tests.unit_bridge.consuming import SCHEMA, consuming, effects, envelopes, note
 from tests.unit_bridge.outboxes import OutboxServer
 from tests.unit_bridge.polling import until
@@ -61,9 +61,7 @@ class Watched:
     def launch(self, port: int) -> None:
         command = [str(binary()), str(self._file(port)), *(["--sentinel"] if port in self.sentinels else [])]
         with (self._folder / f"{port}.log").open("ab") as log:
-            self._processes[port] = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent
-            )
+            self._processes[port] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def kill(self, port: int) -> None:
         self._processes[port].kill()
