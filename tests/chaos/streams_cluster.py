@@ -132,7 +132,9 @@ class StreamsCluster:
 
     async def _shard(self) -> tuple[Node, Node]:
         """Returns a primary and its replica."""
-        primary = self._chance.choice(await self.cluster.primaries())
+        if not (primaries := await self.cluster.primaries()):
+            raise RedisError("no primary answers now")
+        primary = self._chance.choice(primaries)
         replica = await self.cluster.replica_of(primary)
         if replica is None:
             raise RedisError(f"{primary.address} has no replica now")
