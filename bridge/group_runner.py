@@ -12,6 +12,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from bridge.applying import Reactor
 from bridge.backoff import Random
 from bridge.consumer import Consumer
 from bridge.groups import Group, routes
@@ -19,7 +20,8 @@ from bridge.holes import Holes
 from bridge.membership import Membership
 from bridge.ordered import run_ordered
 from bridge.outbox_client import History
-from bridge.settling import DEFAULTS, Reactor, Settings, Settler, pause
+from bridge.settings import Settings
+from bridge.settling import Settler, pause
 from services.runtime.clock import uuid7
 from services.runtime.errors import MeshError
 from services.runtime.store import Store
@@ -44,7 +46,7 @@ async def run_group(
     redis: Redis,
     stop: asyncio.Event,
     past: Past | None = None,
-    settings: Settings = DEFAULTS,
+    settings: Settings | None = None,
     slots: Sequence[int] = (),
     forget_every_seconds: float = FORGET_EVERY_SECONDS,
     chance: Random = random.random,
@@ -52,8 +54,10 @@ async def run_group(
     """Runs a group's consumers, `{group}-{slot}`, until the event is set.
 
     `slots` are numbers that no other process has for this group; by default from 0. An ordered group needs `past`: its
-    one active consumer holds a lease in that database. Raises `ValueError` without it.
+    one active consumer holds a lease in that database. Raises `ValueError` without it. `settings` are the group's own
+    unless given.
     """
+    settings = settings or group.settings
     by_stream = routes(group, store.domain)
     streams = list(by_stream)
     names = [f"{group.name}-{slot}" for slot in slots or range(group.consumers)]

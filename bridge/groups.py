@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from bridge.settings import DEFAULTS, Settings
 from services import contracts
 from services.contracts import EventType
 from services.runtime.transaction import Tx
@@ -29,6 +30,8 @@ class Group:
     ordered: bool = False
     """Whether events of the same subject are applied in the order of their stream: by one active consumer at a time,
     over all processes, where one that fails holds up its own subject alone."""
+    settings: Settings = DEFAULTS
+    """Its limits: how much it has in hand, how often and when it tries again, when it gives up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,17 @@ from redis.exceptions import RedisError, ResponseError
 
 from bridge import metrics
 from bridge.append import EMPTY
+from bridge.applying import Reactor, apply_entries
 from bridge.backoff import Backoff, Random
-from bridge.entries import Entry, decode, is_transient
+from bridge.entries import Entry, is_transient
 from bridge.groups import Route
 from bridge.ids import ordinal_of
 from bridge.membership import ANSWER_SECONDS, dead_letter
 from bridge.outbox_client import History
-from bridge.settling import Reactor, Settings, pause
+from bridge.settings import Settings
+from bridge.settling import pause
 from services.runtime import inbox, leases
+from services.runtime.inbox import Effect
 from services.runtime.store import Store
 
 LEASE_MS = 30_000
@@ -124,37 +127,43 @@ class Holes:
             metrics.SKIPPED.labels(self._group, stream).inc(lost)
             log.error("group.history_lost", group=self._group, stream=stream, events=lost, below=ordinal)
 
-    async def _apply(self, stream: str, entries: Sequence[OutboxEntry]) -> int:
-        """Applies entries that come together; unless their order counts, they share commits."""
+    async def _apply(self, stream: str, page: Sequence[OutboxEntry]) -> int:
+        """Applies a page, one after the other if the order counts. Returns how many had their effect now."""
+        entries = [Entry(stream, entry.id, entry.envelope, deliveries=1) for entry in page]
         if self._ordered:
             done = 0
             for entry in entries:
                 if self._stop.is_set():
                     break  # the one before may have been left
-                done += await self._settle(Entry(stream, entry.id, entry.envelope, deliveries=1))
+                done += await self._settle(entry)
             return done
-        applied = await asyncio.gather(
-            *(self._settle(Entry(stream, entry.id, entry.envelope, deliveries=1)) for entry in entries)
-        )
-        return sum(applied)
+        effects = await self._attempt(entries)
+        failed = [(entry, error) for entry, error in zip(entries, effects, strict=True) if isinstance(error, Exception)]
+        later = await asyncio.gather(*(self._settle(entry, error) for entry, error in failed))
+        return effects.count(True) + sum(later)
 
-    async def _settle(self, entry: Entry) -> bool:
+    async def _settle(self, entry: Entry, error: Exception | None = None) -> bool:
         """Applies one entry, again and again if need be, and in the end gives it up as the consumers do."""
         backoff = Backoff(self._settings.retry_first_seconds, self._settings.retry_cap_seconds, self._chance)
-        route, failures = self._routes[entry.stream], 0
+        failures = 0
         while True:
-            try:
-                applied = await self._reactor.react(self._group, decode(entry, route.kind), route.reaction)
-                metrics.FILLED.labels(self._group, entry.stream).inc(applied)
-                return applied
-            except Exception as error:
-                failures += not is_transient(error)
-                if failures >= self._settings.max_deliveries and await self._bury(entry, error, failures):
-                    return False
-                log.warning("entry.failed", group=self._group, stream=entry.stream, id=entry.id, error=repr(error))
+            effect = error or (await self._attempt([entry]))[0]
+            if not isinstance(effect, Exception):
+                return effect
+            failures += not is_transient(effect)
+            if failures >= self._settings.max_deliveries and await self._bury(entry, effect, failures):
+                return False
+            log.warning("entry.failed", group=self._group, stream=entry.stream, id=entry.id, error=repr(effect))
             await pause(self._stop, backoff.next_seconds())
             if self._stop.is_set():
                 return False
+            error = None
+
+    async def _attempt(self, entries: Sequence[Entry]) -> list[Effect]:
+        effects = await apply_entries(self._reactor, self._group, self._routes, entries)
+        if entries:
+            metrics.FILLED.labels(self._group, entries[0].stream).inc(effects.count(True))
+        return effects
 
     async def _bury(self, entry: Entry, error: Exception, deliveries: int) -> bool:
         """Makes it a dead letter, if Redis lets it. First the letter: a crash in between makes two rather than none."""

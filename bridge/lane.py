@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from bridge import metrics
-from bridge.append import EMPTY, Elsewhere, Entry, append
+from bridge.append import EMPTY, Elsewhere, append
 from bridge.guards import Gate
-from bridge.ids import ordinal_of, parse
+from bridge.ids import ms_of, ordinal_of
 
 LANE_BATCHES = 2
 """Batches of one stream that wait for its append; then the service is held up, by gRPC's flow control."""
@@ -60,7 +60,7 @@ class Lane:
 
     async def append(self, batch: Batch) -> None:
         """Appends a batch, when there is room. Raises `Moved` if the stream ends elsewhere than it begins."""
-        prev, entries = batch.prev, [Entry(entry.id, entry.envelope) for entry in batch.entries]
+        prev, entries = batch.prev, batch.entries
         if self.last == EMPTY != prev:
             # Asked from the start, the outbox begins later: what was before is purged from it.
             log.error("stream.history_lost", stream=self.stream, lost_through=prev)
@@ -81,9 +81,9 @@ class Lane:
             break
         self.last = result.last
         metrics.APPENDED.labels(self.stream).inc(result.count)
-        latency = metrics.APPEND_SECONDS.labels(self.stream)
-        for entry in entries[len(entries) - result.count :]:
-            latency.observe(metrics.since(parse(entry.id)[0]))
+        appended = entries[len(entries) - result.count :]
+        seconds = metrics.since_all([ms_of(entry.id) for entry in appended])
+        metrics.APPEND_SECONDS.labels(self.stream).observe_all(seconds)
         self._untrimmed += result.count
         if self._untrimmed >= self._margin:
             await self._cut()

@@ -40,7 +40,7 @@ async def run(mesh: Mesh, stream: str, take: str) -> int:
         else:
             typer.echo(f"Choose: --take {'stream' if histories.continues else 'outbox'} is possible here.")
             return UNDECIDED
-        typer.echo("Restart the bridge: it goes on with this stream.")
+        typer.echo("The bridge goes on with this stream within a few seconds.")
     except (CannotReconcile, RedisError, OSError, TimeoutError, grpc.aio.AioRpcError) as error:
         text = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
         typer.echo(f"{stream}: {text}", err=True)

@@ -14,6 +14,7 @@ from services.mesh import Mesh
 from services.runtime.credentials import read_password
 from services.runtime.redis_acl import ROLES
 from services.runtime.redis_cluster import ClusterRedis
+from services.runtime.redis_connection import PackedConnection
 from services.runtime.redis_topology import Topology
 from services.runtime.redis_url import Kind, RedisUrl, parse
 
@@ -39,7 +40,9 @@ def connect(mesh: Mesh, role: str, *, timeout_seconds: float | None = READ_TIMEO
     options = connection_options(mesh, role, timeout_seconds=timeout_seconds)
 
     def connect_to(host: str, port: int) -> Redis:
-        client: Redis = Redis.from_url(url.at(host, port), **options, retry=Retry(NoBackoff(), 0))
+        client: Redis = Redis.from_url(
+            url.at(host, port), **options, connection_class=PackedConnection, retry=Retry(NoBackoff(), 0)
+        )
         return client
 
     if url.kind is Kind.CLUSTER:

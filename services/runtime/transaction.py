@@ -1,10 +1,10 @@
 """What a command sees of its database: SQL, the time, and `record` for events."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from astra.event.v1.envelope_pb2 import Envelope
 from google.protobuf.message import Message
@@ -12,6 +12,8 @@ from google.protobuf.message import Message
 from services import contracts
 from services.runtime.clock import Clock, Ids
 from services.runtime.context import Context
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +75,19 @@ class Tx(Reader):
 
     __slots__ = ("_recorder", "context", "now_ms", "on_commit")
 
-    def __init__(self, connection: sqlite3.Connection, recorder: Recorder, context: Context, now_ms: int) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        recorder: Recorder,
+        context: Context,
+        now_ms: int,
+        on_commit: list[Callable[[], None]] | None = None,
+    ) -> None:
         super().__init__(connection)
         self._recorder = recorder
         self.context = context
         self.now_ms = now_ms
-        self.on_commit: list[Callable[[], None]] = []
+        self.on_commit: list[Callable[[], None]] = [] if on_commit is None else on_commit
         """Called on the event loop after the commit, before the command's result is delivered."""
 
     @property
@@ -88,6 +97,37 @@ class Tx(Reader):
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         """Runs one statement with `?` parameters."""
         return self._connection.execute(sql, parameters)
+
+    def execute_many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Runs one statement for each row of `?` parameters."""
+        self._connection.executemany(sql, rows)
+
+    def part(self, work: Callable[["Tx"], T], context: Context) -> T:
+        """Runs a part of the command, in a context of its own. If it raises, what it did is undone, and nothing else.
+
+        The caller may go on after that only while the transaction `is_open`.
+        """
+        self._connection.execute("SAVEPOINT part")
+        part = Tx(self._connection, self._recorder, context, self.now_ms)
+        try:
+            result = work(part)
+        except Exception:
+            if self.is_open:
+                self._connection.execute("ROLLBACK TO part")
+                self._connection.execute("RELEASE part")
+            raise
+        self._connection.execute("RELEASE part")
+        self.on_commit += part.on_commit
+        return result
+
+    def within(self, context: Context) -> "Tx":
+        """Returns the same transaction in another context."""
+        return Tx(self._connection, self._recorder, context, self.now_ms, self.on_commit)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the transaction still stands: SQLite gives up the whole of it on some errors, as of a full disk."""
+        return self._connection.in_transaction
 
     def new_id(self) -> str:
         """Makes a time-ordered id."""

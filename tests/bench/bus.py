@@ -15,13 +15,15 @@ import redis
 
 from services.mesh import ROOT
 from tests.bench.bus_latency import Latencies, mesh_latencies, our_latencies, their_latencies
+from tests.bench.bus_replay import replayed
 from tests.bench.processes import cpu_seconds
 from tests.bench.results import Result, report
 from tests.bench.sides import Side, end_all, ours, theirs
 from tests.unit_bridge.valkey import Valkey
 
 ROUNDS = 3
-COUNT = 20_000
+COUNT = 80_000
+"""Below STREAM_CAP: what is published is what is consumed after."""
 FASTSTREAM_COUNT = 2_000
 PIPELINE = 256
 """Commands in flight of the raw side: as many as the bridge has in a batch."""
@@ -51,6 +53,9 @@ class Bench:
         self._ours("consumer, no-op", "consume", self._server.url, str(COUNT))
         self._redis.xgroup_destroy(STREAM, "bench")
         self._ours("consumer, committed", "consume", self._server.url, str(COUNT), self._file())
+        for name, (per_second, cpu_us) in replayed(Path(self._file()).parent, self._server.url).items():
+            self.rates[name].append(per_second)
+            self.cpu_us[name].append(cpu_us)
         self._fresh()
         self._theirs("FastStream publish, 64 at once", "publish", str(FASTSTREAM_COUNT), "64")
         self._fresh()

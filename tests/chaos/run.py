@@ -19,6 +19,7 @@ from tests.chaos.callers import Callers
 from tests.chaos.cluster_faults import ClusterFaults
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet
+from tests.chaos.full_redis import FullRedis
 from tests.chaos.streams import Streams
 from tests.chaos.streams_cluster import StreamsCluster
 from tests.chaos.streams_server import StreamsServer
@@ -46,6 +47,8 @@ class Options:
     """Whether what every group has finished is trimmed; then the effects alone vouch for those rows."""
     cluster: bool = False
     """Whether the streams are in a cluster, whose primaries are failed over all the time."""
+    full: bool = False
+    """Whether Redis is full for all the time, and nothing else is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,13 @@ async def _run(options: Options, mesh: Mesh) -> Outcome:
     fleet = Fleet(mesh, PROCESSES, random.Random(chance.random()), control=options.control, trim=options.trim)
     callers = Callers(mesh.addresses["trading"], random.Random(chance.random()), options.trades_per_second)
     dealt = random.Random(chance.random())
-    faults = ClusterFaults(fleet, cluster, dealt) if options.cluster else Faults(fleet, server, dealt)
+    faults: Faults
+    if options.cluster:
+        faults = ClusterFaults(fleet, cluster, dealt)
+    else:
+        faults = (FullRedis if options.full else Faults)(fleet, server, dealt)
+    if isinstance(faults, FullRedis):
+        faults.watch(callers, mesh.addresses["trading"])
     async with _alive(fleet, server), asyncio.TaskGroup() as tasks:
         calling = tasks.create_task(callers.run())
         killing, dealing = tasks.create_task(faults.kill_members()), tasks.create_task(faults.deal())

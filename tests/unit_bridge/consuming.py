@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from bridge.append import Appended, Entry, append, last_id
+from bridge.applying import Reactor
 from bridge.group_runner import Past, run_group
 from bridge.groups import Group
-from bridge.settling import Reactor, Settings
+from bridge.settings import Settings
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
 
