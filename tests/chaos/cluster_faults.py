@@ -17,7 +17,7 @@ FAULT_SECONDS = 90.0
 class ClusterFaults(Faults):
     """Deals faults to processes and, at the same time, to the nodes."""
 
-    kill_every_seconds = 0.7
+    kill_every_seconds = 1.5
     """Less often than where the kills are the point: what is appended is to be there to be lost."""
 
     def __init__(self, fleet: Fleet, cluster: StreamsCluster, chance: random.Random) -> None:
@@ -44,7 +44,7 @@ class ClusterFaults(Faults):
             await asyncio.sleep(PAUSE_SECONDS * 2 * self._chance.random())
             if not deck:
                 deck = [
-                    *[self.takeover_by_one_left_behind] * 4,
+                    *[self.takeover_by_one_left_behind] * 8,
                     *[self.failover_forced] * 3,
                     *[self.primary_s_tail_cut] * 2,
                     self.primary_killed,
