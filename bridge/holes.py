@@ -29,9 +29,6 @@ from services.runtime import inbox, leases
 from services.runtime.inbox import Effect
 from services.runtime.store import Store
 
-LEASE_MS = 30_000
-"""How long a filler that died keeps others waiting. Renewed with every batch."""
-
 log = structlog.get_logger()
 
 
@@ -117,8 +114,8 @@ class Holes:
 
     async def _leads(self, stream: str) -> bool:
         """Takes or renews the lease; an ordered group has one for all it does, and needs no other."""
-        lease = self._lease(stream)
-        return self._ordered or await self._store.write(lambda tx: leases.take(tx, lease, self._holder, ms=LEASE_MS))
+        lease, lease_ms = self._lease(stream), self._settings.hole_lease_ms
+        return self._ordered or await self._store.write(lambda tx: leases.take(tx, lease, self._holder, ms=lease_ms))
 
     async def _skip_lost(self, stream: str, ordinal: int) -> None:
         """Passes over what is purged from the outbox too: it exists nowhere any more."""

@@ -11,6 +11,7 @@ from bridge import metrics
 from bridge.append import EMPTY, Elsewhere, append
 from bridge.guards import Gate
 from bridge.ids import ms_of, ordinal_of
+from services.runtime.outbox import BATCH_ENTRIES
 
 LANE_BATCHES = 2
 """Batches of one stream that wait for its append; then the service is held up, by gRPC's flow control."""
@@ -20,6 +21,9 @@ REDIS_TIMEOUT_SECONDS = 10.0
 
 STREAM_CAP = 100_000
 """Entries that a stream never exceeds, whoever is behind; what a group misses then, it takes from the outbox."""
+
+NODE_ENTRIES = 100
+"""Entries in a node of a stream: Redis' `stream-node-max-entries`, unless somebody raises it."""
 
 log = structlog.get_logger()
 
@@ -45,7 +49,10 @@ class Lane:
         self._redis = redis
         self._gate = gate
         self._cap = cap
-        self._untrimmed = 0
+        self._margin = max(cap // 20, BATCH_ENTRIES)
+        """Entries that are appended between two cuts."""
+        self._room = 0
+        """Entries that may be appended before the next cut. None at first: who was here before may have left none."""
 
     async def put(self, batch: Batch) -> None:
         """Hands over a batch; waits while too many wait already."""
@@ -67,6 +74,8 @@ class Lane:
             metrics.LOST.labels(self.stream).inc(ordinal_of(prev))
             prev = EMPTY
         metrics.PUBLISHED.labels(self.stream).inc(len(entries))
+        if self._room < len(entries):
+            await self._cut()
         while True:
             await self._gate.passed()
             try:
@@ -84,20 +93,14 @@ class Lane:
         appended = entries[len(entries) - result.count :]
         seconds = metrics.since_all([ms_of(entry.id) for entry in appended])
         metrics.APPEND_SECONDS.labels(self.stream).observe_all(seconds)
-        self._untrimmed += result.count
-        if self._untrimmed >= self._margin:
-            await self._cut()
-
-    @property
-    def _margin(self) -> int:
-        return max(1, self._cap // 20)
+        self._room -= result.count
 
     async def _cut(self) -> None:
-        """Keeps the stream below its cap until the next cut; whole nodes of the stream go, so some more stay."""
-        trim = self._redis.xtrim(self.stream, maxlen=max(0, self._cap - 3 * self._margin), approximate=True)
+        """Makes room below the cap for the next entries; only whole nodes of the stream go, so a part of one stays."""
+        trim = self._redis.xtrim(self.stream, maxlen=max(0, self._cap - self._margin - NODE_ENTRIES), approximate=True)
         async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
             cut = await trim
-        self._untrimmed = 0
+        self._room = self._margin
         if cut:
             metrics.CUT.labels(self.stream).inc(cut)
             log.info("stream.cut_to_cap", stream=self.stream, entries=cut, last_ordinal=ordinal_of(self.last))

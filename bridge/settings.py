@@ -20,6 +20,8 @@ class Settings:
     retry_cap_seconds: float = 2.0
     forget_ms: int = 3_600_000
     """How long a consumer that holds nothing is silent before its name is deleted."""
+    hole_lease_ms: int = 30_000
+    """How long one that died while it filled a hole keeps others waiting. Renewed with every page."""
     drain_seconds: float = 5.0
     """How long entries in hand may take after a stop; the rest is finished at the next start."""
 

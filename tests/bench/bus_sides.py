@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import hiredis
 import uvloop
 from astra.event.v1.outbox_service_pb2 import Cursor, TailRequest, TailResponse
 from astra.gamification.v1.events_pb2 import XpGained
@@ -84,25 +83,6 @@ async def record_steadily(store: Store, count: int, per_second: float) -> list[f
             await asyncio.sleep(max(0.0, begun + number / per_second - time.monotonic()))
             tasks.create_task(one(number))
     return times
-
-
-async def raw(port: str, count: str, at_once: str) -> None:
-    """Writes ready-made XADDs to a socket, so many at once: what no client can beat."""
-    number, batch = int(count), int(at_once)
-    envelope = b"x" * 300
-    command = b"*5\r\n$4\r\nXADD\r\n$3\r\nraw\r\n$1\r\n*\r\n$1\r\ne\r\n$%d\r\n%s\r\n" % (len(envelope), envelope)
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
-    replies = hiredis.Reader()
-    begun, used = time.monotonic(), time.process_time()
-    for sent in range(0, number, batch):
-        left = min(batch, number - sent)
-        writer.write(command * left)
-        while left:
-            replies.feed(await reader.read(65_536))
-            while isinstance(replies.gets(), bytes):
-                left -= 1
-    say(seconds=time.monotonic() - begun, cpu_seconds=time.process_time() - used)
-    writer.close()
 
 
 async def publish(redis_url: str, address: str, count: str) -> None:
@@ -215,5 +195,5 @@ def _numbered(times: Mapping[str, float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    side: Any = {"outbox": outbox, "raw": raw, "publish": publish, "consume": consume, "mesh": mesh}[sys.argv[1]]
+    side: Any = {"outbox": outbox, "publish": publish, "consume": consume, "mesh": mesh}[sys.argv[1]]
     uvloop.run(side(*sys.argv[2:]))

@@ -114,7 +114,7 @@ async def consumer(
 
 
 @pytest.mark.parametrize(
-    ("cap", "lives"), [(300, 1), pytest.param(20_000, 8, marks=pytest.mark.long)], ids=["slice", "long"]
+    ("cap", "lives"), [(1_000, 1), pytest.param(20_000, 8, marks=pytest.mark.long)], ids=["slice", "long"]
 )
 async def test_group_stopped_for_three_caps_misses_nothing_and_its_stream_keeps_its_cap(
     server: Valkey, tmp_path: Path, open_store: OpenStore, cap: int, lives: int

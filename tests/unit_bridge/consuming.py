@@ -25,7 +25,12 @@ CLOSED = "astra.trading.position_closed.v1"
 STREAMS: Mapping[type[Message], str] = {TradeExecuted: EXECUTED, PositionClosed: CLOSED}
 
 QUICK = Settings(
-    block_ms=50, idle_ms=200, claim_every_seconds=0.1, retry_first_seconds=0.01, retry_cap_seconds=0.05, drain_seconds=5
+    block_ms=50,
+    idle_ms=200,
+    claim_every_seconds=0.1,
+    retry_first_seconds=0.01,
+    retry_cap_seconds=0.05,
+    hole_lease_ms=1_000,
 )
 PATIENT = Settings(block_ms=50, idle_ms=60_000, retry_first_seconds=0.01, retry_cap_seconds=0.05)
 """Takes nothing from others within a test."""
