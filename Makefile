@@ -43,6 +43,7 @@ lock: .tools/.done ## Pins the newest versions and their hashes, without address
 	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group bench -o bench.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group clients -o clients.lock
+	$(TOOLS)/uv pip compile $(LOCK) --group servers -o servers.lock
 
 run: setup ## Starts the whole mesh on this machine; Ctrl-C stops it.
 	@$(BIN)/python -m services.local run
@@ -73,8 +74,13 @@ packages: ## Installs the Debian packages that check-system needs.
 	  sort | comm -13 - <(sort tests/debian-packages.txt)); [ -z "$$missing" ] || { echo "installing $$missing" && \
 	  apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
 
-check-system: setup packages .clients/.done ## Runs the tests that take long, or need Debian's servers, Chromium or containers.
+check-system: setup packages .clients/.done .servers/.done ## Runs the tests that take long, or need Debian's servers, Chromium or containers.
 	$(BIN)/pytest -m long
+
+.servers/.done: servers.lock
+	$(PYTHON) -m venv .servers
+	.servers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r servers.lock
+	@touch $@
 
 system: setup ## Runs 2,000 random commands of 50 users with kills in between, and compares everything.
 	SYSTEM_COMMANDS=2000 $(BIN)/pytest -s tests/system
@@ -84,6 +90,9 @@ mesh-test: setup ## Runs the tests of replicas under steady calls; part of `make
 
 chaos: setup ## Kills and starves everything for CHAOS_SECONDS (300), then compares all with all; CHAOS_SEED= repeats a run.
 	@$(BIN)/python -m tests.chaos
+
+chaos-cluster: setup ## The same on a Redis cluster of three primaries and three replicas, with failovers all the time.
+	@CHAOS_CLUSTER=1 $(BIN)/python -m tests.chaos
 
 bench: setup ## Measures the store; goals are printed and written to build/bench/, never asserted.
 	@$(BIN)/python -m tests.bench.store
@@ -130,7 +139,6 @@ golden: setup ## Renews the golden files; their diff is the review.
 	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
 
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
-	rm -rf .venv .tools .bench .clients gen build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .tools .bench .clients .servers gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test packages check-system system mesh-test chaos bench bench-chain bench-mesh \
-  bench-gateway bench-bus fuzz-gateway asyncapi release golden clean
+.PHONY: $(shell grep -ohE '^[a-z-]+:' $(MAKEFILE_LIST) | tr -d :)

@@ -61,6 +61,17 @@ def rotate_user_keys() -> None:
 
 
 @app.command()
+def redis_acl() -> None:
+    """Prints the ACL file for a Redis of your own that REDIS_URL names with `?acl=roles`; it holds no password."""
+    from services.runtime.credentials import make_credentials, read_password
+    from services.runtime.redis_acl import ROLES, acl_file
+
+    mesh = Mesh.load()
+    make_credentials(mesh)
+    typer.echo(acl_file({role: read_password(mesh.keys_dir, role) for role in ROLES}), nl=False)
+
+
+@app.command()
 def rotate_certificates() -> None:
     """Makes new certificates for Envoy and the services; they take them without a restart."""
     from services.runtime.certificates import issue

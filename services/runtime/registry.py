@@ -14,7 +14,9 @@ from redis.exceptions import RedisError
 
 from services.runtime.clock import uuid7, wall_clock
 
-INDEX = "registry:index"
+INDEX = "{registry}:index"
+"""All keys of the registry share a slot, so that one transaction takes them on a cluster too."""
+
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30
 GONE_SECONDS = 60
@@ -35,7 +37,7 @@ class Instance:
 
     @property
     def key(self) -> str:
-        return f"registry:instance:{self.id}"
+        return f"{{registry}}:instance:{self.id}"
 
     @property
     def entry(self) -> str:
@@ -141,7 +143,7 @@ async def forget(redis: Redis, instances: list[Instance]) -> None:
     Nothing is known to be dead then: heartbeats may have been refused like this.
     """
     async with redis.pipeline(transaction=True) as pipe:
-        pipe.set("registry:writable", "1", ex=GONE_SECONDS)
+        pipe.set("{registry}:writable", "1", ex=GONE_SECONDS)
         if instances:
             pipe.srem(INDEX, *(instance.entry for instance in instances))
         await pipe.execute()

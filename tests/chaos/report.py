@@ -13,7 +13,11 @@ console = Console(width=120)
 def print_outcome(outcome: Outcome) -> None:
     """Prints kills, faults, events and the verdict."""
     options, fleet, faults, callers = outcome.options, outcome.fleet, outcome.faults, outcome.callers
-    kills = Table(title=f"chaos: {options.seconds:.0f} s, seed {options.seed}{_control(outcome)}", title_justify="left")
+    where = " on a cluster" if options.cluster else ""
+    kills = Table(
+        title=f"chaos{where}: {options.seconds:.0f} s, seed {options.seed}{_control(outcome)}",
+        title_justify="left",
+    )
     for column in ("killed at random", "times", "killed at a point", "times ", "fault", "times  "):
         kills.add_column(column, justify="right" if "times" in column else "left", no_wrap=True)
     columns = [sorted(counter.items()) for counter in (fleet.kills, fleet.points, faults.done)]

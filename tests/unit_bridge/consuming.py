@@ -1,7 +1,7 @@
 """What consumer tests are made of: entries as the bridge writes them, a store that counts effects, a running group."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -42,6 +42,16 @@ async def publish(redis: Redis, *trade_ids: str, kind: type[TradeExecuted | Posi
         data = kind(trade_id=trade_id, user_id="u").SerializeToString()
         envelope = Envelope(id=f"event-{trade_id}", type=kind.DESCRIPTOR.full_name, correlation_id="c", data=data)
         await publish_bytes(redis, envelope.SerializeToString(), STREAMS[kind])
+
+
+def envelopes(trade_ids: Sequence[str]) -> list[bytes]:
+    """Returns what the outbox holds of trades, one event each."""
+    kind = TradeExecuted.DESCRIPTOR.full_name
+    events = [(trade_id, TradeExecuted(trade_id=trade_id, user_id="u")) for trade_id in trade_ids]
+    return [
+        Envelope(id=f"event-{id_}", type=kind, correlation_id="c", data=event.SerializeToString()).SerializeToString()
+        for id_, event in events
+    ]
 
 
 async def publish_bytes(redis: Redis, envelope: bytes, stream: str = EXECUTED) -> None:
