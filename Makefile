@@ -40,6 +40,7 @@ gen/.done: .venv/.done .tools/.done $(PROTOS)
 lock: .tools/.done ## Pins the newest versions and their hashes, without addresses.
 	$(TOOLS)/python -m pip install --quiet uv
 	$(TOOLS)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements.lock
+	$(TOOLS)/uv pip compile $(LOCK) --constraint requirements.lock pyproject.toml -o runtime.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group bench -o bench.lock
 

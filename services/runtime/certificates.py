@@ -91,18 +91,18 @@ def _make_authority(mesh: Mesh, name: str) -> None:
     certificate = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(
         key, hashes.SHA256()
     )
-    write_private(_authority_key_path(mesh, name), _pem(key))
+    write_private(authority_key_path(mesh, name), _pem(key))
     write_private(certificate_path(mesh, name), certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _issued(mesh: Mesh, name: str) -> bytes:
     authority = CALLERS_CA if name == CALLER else SERVICES_CA
     try:
-        signing = serialization.load_pem_private_key(_authority_key_path(mesh, authority).read_bytes(), None)
+        signing = serialization.load_pem_private_key(authority_key_path(mesh, authority).read_bytes(), None)
     except FileNotFoundError as error:
         raise SystemExit(f"{error.filename}: without this key put a certificate for {name} in place yourself") from None
     if not isinstance(signing, _Key):
-        raise SystemExit(f"{_authority_key_path(mesh, authority)}: not an elliptic curve key")
+        raise SystemExit(f"{authority_key_path(mesh, authority)}: not an elliptic curve key")
     key = ec.generate_private_key(ec.SECP256R1())
     usage = ExtendedKeyUsageOID.CLIENT_AUTH if name == CALLER else ExtendedKeyUsageOID.SERVER_AUTH
     names = [x509.DNSName(server_name(name)), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -130,7 +130,8 @@ def _builder(name: str, key: _Key, *, issuer: str, days: int) -> x509.Certificat
     )
 
 
-def _authority_key_path(mesh: Mesh, name: str) -> Path:
+def authority_key_path(mesh: Mesh, name: str) -> Path:
+    """Returns the file with an authority's private key."""
     return mesh.tls_dir / f"{name}.key"
 
 
