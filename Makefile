@@ -74,6 +74,10 @@ packages: ## Installs the Debian packages that check-system needs.
 
 check-system: setup packages ## Runs the tests that take long, or need Debian's servers, Chromium or containers.
 	$(BIN)/pytest -m long
+	$(MAKE) contract OFFLINE=1
+
+contract: setup $(if $(OFFLINE),packages) ## Tries the contracts on compose.yaml; OFFLINE=1 makes the images here, without a registry.
+	@$(BIN)/python -m tests.containers $(if $(OFFLINE),--offline)
 
 system: setup ## Runs 2,000 random commands of 50 users with kills in between, and compares everything.
 	SYSTEM_COMMANDS=2000 $(BIN)/pytest -s tests/system
@@ -113,5 +117,5 @@ golden: setup ## Renews the golden files; their diff is the review.
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test packages check-system system mesh-test chaos bench bench-chain bench-mesh \
+.PHONY: help setup gen lock run demo check lint type envoy-check test packages check-system contract system mesh-test chaos bench bench-chain bench-mesh \
   bench-gateway bench-bus fuzz-gateway golden clean

@@ -123,6 +123,6 @@ async def test_a_deadline_that_is_over_ends_the_call(rpc: Rpc, deployment: Deplo
     assert time.monotonic() - began < 5
 
 
-def test_no_two_rpcs_have_one_name() -> None:
+async def test_no_two_rpcs_have_one_name() -> None:
     """What stands under a name here would hide another."""
     assert {rpc.path for rpc in rpcs().values() if rpc.public} == {rpc.path for rpc in PUBLIC.values()}
