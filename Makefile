@@ -40,6 +40,7 @@ gen/.done: .venv/.done .tools/.done $(PROTOS)
 lock: .tools/.done ## Pins the newest versions and their hashes, without addresses.
 	$(TOOLS)/python -m pip install --quiet uv
 	$(TOOLS)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements.lock
+	$(TOOLS)/uv pip compile $(LOCK) --constraint requirements.lock pyproject.toml -o runtime.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group bench -o bench.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group clients -o clients.lock
@@ -76,6 +77,10 @@ packages: ## Installs the Debian packages that check-system needs.
 
 check-system: setup packages .clients/.done .servers/.done ## Runs the tests that take long, or need Debian's servers, Chromium or containers.
 	$(BIN)/pytest -m long
+	$(MAKE) contract OFFLINE=1
+
+contract: setup $(if $(OFFLINE),packages) ## Tries the contracts on compose.yaml; OFFLINE=1 makes the images here, without a registry.
+	@$(BIN)/python -m tests.containers $(if $(OFFLINE),--offline)
 
 .servers/.done: servers.lock
 	$(PYTHON) -m venv .servers

@@ -26,6 +26,7 @@ from services.runtime.certificates import server_credentials
 from services.runtime.clock import wall_clock
 from services.runtime.credentials import ServiceToken
 from services.runtime.door import Door
+from services.runtime.pulse import beating
 from services.runtime.redis_client import connect
 from services.runtime.server import Server
 
@@ -68,7 +69,8 @@ class Bridge:
                 lags = run_lags(self.redis, list(contracts.events()))
                 running.append(tasks.create_task(lags, name="lags"))
                 running.append(tasks.create_task(self._watch_readiness(ready), name="readiness"))
-                await stop.wait()
+                async with beating():
+                    await stop.wait()
                 self.bus.stop()
                 await self.server.stop()
                 for task in running:
@@ -146,7 +148,7 @@ def build(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> Br
         outboxes=outboxes,
         bus=bus,
         server=Server(
-            address or mesh.addresses["bridge"],
+            address or mesh.listens("bridge"),
             {"astra.bridge.v1.BusService": bus},
             credentials=server_credentials(mesh, "bridge"),
         ),

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from envoy.clusters import upstream_names
-from envoy.endpoints import endpoints_file, endpoints_path, write_endpoints
-from envoy.notation import is_ip
-from services.mesh import Mesh
+from envoy.endpoints import by_file, endpoints_file, endpoints_path, write_endpoints
+from services.mesh import Mesh, is_ip
+from services.runtime.pulse import beating
 from services.runtime.redis_client import connect
 from services.runtime.registry import HEARTBEAT_SECONDS, Instance, Seen, forget, read_registry
 
@@ -37,7 +37,7 @@ class Discovery:
         self._mesh = mesh
         self._redis = redis
         self._monotonic = monotonic
-        self._names = [name for name in upstream_names() if is_ip(mesh.host(name))]
+        self._names = [name for name in upstream_names() if by_file(mesh, name)]
         self._known = {name: _written(endpoints_path(mesh, name)) for name in self._names}
         self._seen: dict[str, tuple[int, int, tuple[str, ...]]] = {}
         """Files as they were last found right: inode, time of change, addresses."""
@@ -128,7 +128,8 @@ async def serve(mesh: Mesh) -> None:
     redis = connect(mesh, "registry", timeout_seconds=None)
     log.info("discovery.follows")
     try:
-        await Discovery(mesh, redis).run(stop)
+        async with beating():
+            await Discovery(mesh, redis).run(stop)
     finally:
         await redis.aclose()
 

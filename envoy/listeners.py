@@ -1,7 +1,7 @@
 """The two doors: the public listener, and the internal one for the mesh's own processes."""
 
 from envoy import auth, browsers, limits, routes, statistics, tls
-from envoy.notation import Node, duration, extension, is_ip, keepalive, socket_address
+from envoy.notation import Node, duration, extension, keepalive, socket_address
 from envoy.policy import Policy
 from services.mesh import Mesh
 
@@ -105,11 +105,10 @@ def _connection_manager(
 
 
 def _listener(name: str, mesh: Mesh, manager: Node, transport: Node | None = None) -> Node:
-    host = mesh.host(name)
+    host, _, port = mesh.listens(name).rpartition(":")
     return {
         "name": name,
-        # A name is how others reach this container; inside it every address is meant.
-        "address": socket_address(host if is_ip(host) else "0.0.0.0", mesh.port(name)),  # noqa: S104
+        "address": socket_address(host, int(port)),
         # A second Envoy on the same port fails, rather than taking half of the connections.
         "enable_reuse_port": False,
         "filter_chains": [{"filters": [manager], **(transport or {})}],

@@ -19,6 +19,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from services.mesh import Mesh
 from services.runtime.certificates import server_credentials
 from services.runtime.limiter import Limiter, Standing
+from services.runtime.pulse import beating
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
 STOP_SECONDS = 1.0
@@ -101,9 +102,10 @@ async def serve(mesh: Mesh) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = RateLimitServer(
-        mesh.addresses["ratelimit"], Limiter(mesh), credentials=server_credentials(mesh, "ratelimit")
+        mesh.listens("ratelimit"), Limiter(mesh), credentials=server_credentials(mesh, "ratelimit")
     )
     await server.start()
     log.info("ratelimit.serving", address=mesh.addresses["ratelimit"])
-    await stop.wait()
+    async with beating():
+        await stop.wait()
     await server.stop()

@@ -20,8 +20,9 @@ from services.runtime.certificates import server_credentials
 from services.runtime.credentials import ServiceToken
 from services.runtime.door import Door
 from services.runtime.outbox_service import OutboxApi
+from services.runtime.pulse import beating
 from services.runtime.redis_client import connect
-from services.runtime.registry import Registration
+from services.runtime.registry import Registration, reachable
 from services.runtime.revocations import Follower
 from services.runtime.server import Server
 from services.runtime.slots import Slots
@@ -81,7 +82,7 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
             closing.push_async_callback(registry.aclose)
             for name, domain in domains.items():
                 server = Server(
-                    address or mesh.addresses[name],
+                    address or mesh.listens(name),
                     apis_of(domain),
                     followers[name].revocations,
                     credentials=server_credentials(mesh, name),
@@ -91,11 +92,12 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
                 servers.append(server)
                 for listener in () if address else domain.listeners:
                     tasks.create_task(listener(stop), name=f"{name} listener")
-                registrations.append(Registration(registry, name, server.address))
+                registrations.append(Registration(registry, name, reachable(server.address)))
         for registration in registrations:
             registration.start()
         log.info("process.ready", domains=list(domains), roles=sorted(roles))
-        await stop.wait()
+        async with beating():
+            await stop.wait()
         log.info("process.stopping", domains=list(domains))
         if servers:
             await asyncio.gather(*(registration.leave() for registration in registrations))

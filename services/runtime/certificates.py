@@ -46,7 +46,7 @@ def make_certificates(mesh: Mesh) -> None:
             _make_authority(mesh, authority)
     issue(mesh, [name for name in ALL if not certificate_path(mesh, name).exists()])
     unnamed = set(_names_of(DOOR)) - _names_in(certificate_path(mesh, DOOR))
-    if unnamed and _authority_key_path(mesh, MEMBERS_CA).exists():
+    if unnamed and authority_key_path(mesh, MEMBERS_CA).exists():
         issue(mesh, [DOOR])
 
 
@@ -136,18 +136,18 @@ def _make_authority(mesh: Mesh, name: str) -> None:
     certificate = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(
         key, hashes.SHA256()
     )
-    write_private(_authority_key_path(mesh, name), _pem(key))
+    write_private(authority_key_path(mesh, name), _pem(key))
     write_private(certificate_path(mesh, name), certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _issued(mesh: Mesh, name: str) -> bytes:
     authority = _authority_of(name)
     try:
-        signing = serialization.load_pem_private_key(_authority_key_path(mesh, authority).read_bytes(), None)
+        signing = serialization.load_pem_private_key(authority_key_path(mesh, authority).read_bytes(), None)
     except FileNotFoundError as error:
         raise SystemExit(f"{error.filename}: without this key put a certificate for {name} in place yourself") from None
     if not isinstance(signing, _Key):
-        raise SystemExit(f"{_authority_key_path(mesh, authority)}: not an elliptic curve key")
+        raise SystemExit(f"{authority_key_path(mesh, authority)}: not an elliptic curve key")
     key = ec.generate_private_key(ec.SECP256R1())
     calls = name in (CALLER, *MEMBERS)
     usage = ExtendedKeyUsageOID.CLIENT_AUTH if calls else ExtendedKeyUsageOID.SERVER_AUTH
@@ -195,7 +195,8 @@ def _builder(name: str, key: _Key, *, issuer: str, days: int) -> x509.Certificat
     )
 
 
-def _authority_key_path(mesh: Mesh, name: str) -> Path:
+def authority_key_path(mesh: Mesh, name: str) -> Path:
+    """Returns the file with an authority's private key."""
     return mesh.tls_dir / f"{name}.key"
 
 

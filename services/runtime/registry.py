@@ -5,6 +5,7 @@ EXPIRE passes when Redis is full. Discovery reads it; if Redis is away, everybod
 """
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.mesh import ANY_HOST
 from services.runtime.clock import uuid7, wall_clock
 
 INDEX = "{registry}:index"
@@ -119,6 +121,12 @@ class Registration:
             pipe.sadd(INDEX, instance.entry)
             await pipe.execute()
         log.info("registry.registered", service=instance.service, address=instance.address)
+
+
+def reachable(address: str) -> str:
+    """Returns where others reach a server: of one bound to every address, at this machine's or container's own."""
+    host, _, port = address.rpartition(":")
+    return f"{socket.gethostbyname(socket.gethostname())}:{port}" if host == ANY_HOST else address
 
 
 async def read_registry(redis: Redis) -> list[Seen]:

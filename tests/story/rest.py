@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import aiohttp
 
@@ -40,6 +40,15 @@ class Session:
     user_id: str
     token: str
     refresh_token: str = ""
+
+
+class Scene(Protocol):
+    """A mesh that can be called, with an admin signed in; where it runs is of no matter."""
+
+    admin: Session
+
+    @property
+    def rest(self) -> "RestClient": ...
 
 
 class RestClient:
