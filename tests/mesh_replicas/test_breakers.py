@@ -146,7 +146,8 @@ async def test_a_rest_client_is_told_503_or_429_and_when_to_come_back(crowd: Cro
         for last in (False, True):
             async with client.get("/v1/users/u-1", headers=TOKEN) as got:
                 assert (got.status == 429) is last
-        assert reasons(await got.json()) == {"RATE_LIMITED": "RL"}
+                refused = await got.json()
+        assert reasons(refused) == {"RATE_LIMITED": "RL"}
         assert int(got.headers["retry-after"]) == 60
 
 
