@@ -19,7 +19,7 @@ from gateway.process import running
 from gateway.settings import Settings
 from services.contracts import DESCRIPTORS
 from services.mesh import Mesh
-from tests.mesh_replicas.conftest import FIGURES
+from tests.mesh_replicas.figures import FIGURES
 from tests.unit_envoy.door import Answer, Echo, Issuer, RunningEnvoy, bearer, call, until
 
 pytestmark = pytest.mark.long

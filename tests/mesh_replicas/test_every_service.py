@@ -30,7 +30,8 @@ from services.runtime.redis_client import connect
 from services.runtime.registry import Registration
 from services.user import open_store
 from services.user.signing_keys import SigningKeys
-from tests.mesh_replicas.conftest import FIGURES, Replicas
+from tests.mesh_replicas.conftest import Replicas
+from tests.mesh_replicas.figures import FIGURES
 from tests.mesh_replicas.mixed_traffic import BY_NAME, READS, SEED, WRITES, Mixed
 from tests.mesh_replicas.traffic import channel_to
 from tests.unit_envoy.door import Echo, spare_ports, until
