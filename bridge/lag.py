@@ -42,9 +42,11 @@ async def read_lags(redis: Redis, streams: Sequence[str]) -> list[GroupLag]:
     for stream, info, groups in zip(streams, answers[::2], answers[1::2], strict=True):
         if isinstance(info, ResponseError) or isinstance(groups, ResponseError):
             continue  # no stream, yet
+        last = ordinal_of(info["last-generated-id"].decode())
+        metrics.LAST.labels(stream).set(last)
         for row in groups:
             delivered = row["last-delivered-id"].decode()
-            waiting = max(0, ordinal_of(info["last-generated-id"].decode()) - ordinal_of(delivered))
+            waiting = max(0, last - ordinal_of(delivered))
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 oldest = await _oldest(client, stream, row, delivered if waiting else "")
             lags.append(

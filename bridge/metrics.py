@@ -20,6 +20,7 @@ STOPPED = Gauge("astra_bus_stream_stopped", "1 for a stream that is left alone: 
 APPEND_SECONDS = Histogram(
     "astra_bus_append_latency_seconds", "From an event's commit to its append.", ["stream"], buckets=_SECONDS
 )
+LAST = Gauge("astra_bus_last_ordinal", "Number of the last entry of the stream.", ["stream"])
 TRIMMED = Counter("astra_bus_trimmed_entries", "Entries that were trimmed because every group had finished them.")
 PURGED = Counter("astra_bus_purged_rows", "Outbox rows that were dropped after their retention.")
 PAUSED = Gauge("astra_bus_paused", "1 while appends wait because Redis is full or not safe.")

@@ -18,6 +18,7 @@ from envoy.binary import command, environment_of_envoy, find_binary, validate
 from envoy.render import Rendering, render, service_keys_of
 from services.mesh import Mesh
 from services.runtime.logs import configure_logs
+from services.telemetry.targets import Target
 
 app = typer.Typer(help="Envoy's configuration, and Envoy itself.", no_args_is_help=True, add_completion=False)
 console = Console(soft_wrap=True, highlight=False)
@@ -63,7 +64,9 @@ def serve(
 ) -> None:
     """Writes the configuration and becomes Envoy, under the same process id."""
     binary = find_binary()
-    rendering = _written(Mesh.load())
+    mesh = Mesh.load()
+    rendering = _written(mesh)
+    Target(process="envoy", service="envoy", address=mesh.addresses["envoy-metrics"]).announce(mesh)
     os.execve(binary, command(binary, rendering.bootstrap, log_path=log_path), environment_of_envoy())  # noqa: S606
 
 

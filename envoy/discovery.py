@@ -15,8 +15,10 @@ from envoy.clusters import upstream_names
 from envoy.endpoints import endpoints_file, endpoints_path, write_endpoints
 from envoy.notation import is_ip
 from services.mesh import Mesh
+from services.runtime import metrics
 from services.runtime.redis_client import connect
 from services.runtime.registry import HEARTBEAT_SECONDS, Instance, Seen, forget, read_registry
+from services.telemetry.face import shown
 
 POLL_SECONDS = 0.2
 TIMEOUT_SECONDS = 2.0
@@ -60,6 +62,7 @@ class Discovery:
             self._report(repr(error))
         else:
             self._report("")
+            self._count(seen)
             self._known.update(endpoints(seen, may_drop=may_drop))
         self._write()
 
@@ -76,6 +79,21 @@ class Discovery:
             log.warning("discovery.keeps_the_silent", error=str(error))
             return False
         return True
+
+    @property
+    def outage(self) -> str:
+        """Why the registry cannot be read; empty while it can."""
+        return self._outage
+
+    def _count(self, seen: Sequence[Seen]) -> None:
+        for name in self._names:
+            states = [
+                "gone" if one.gone else "fresh" if one.fresh else "silent"
+                for one in seen
+                if one.instance.service == name
+            ]
+            for state in ("fresh", "silent", "gone"):
+                metrics.INSTANCES.labels(name, state).set(states.count(state))
 
     def _report(self, outage: str) -> None:
         """Says when Redis goes away and when it is back."""
@@ -119,8 +137,14 @@ async def serve(mesh: Mesh) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     redis = connect(mesh, "registry", timeout_seconds=None)
     log.info("discovery.follows")
+    discovery = Discovery(mesh, redis)
+
+    async def registry() -> str:
+        return discovery.outage
+
     try:
-        await Discovery(mesh, redis).run(stop)
+        with shown(mesh, "discovery", "discovery", {"registry": registry}):
+            await discovery.run(stop)
     finally:
         await redis.aclose()
 

@@ -19,6 +19,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from services.mesh import Mesh
 from services.runtime.certificates import server_credentials
 from services.runtime.limiter import Limiter, Standing
+from services.telemetry.face import shown
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
 STOP_SECONDS = 1.0
@@ -100,10 +101,14 @@ async def serve(mesh: Mesh) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = RateLimitServer(
-        mesh.addresses["ratelimit"], Limiter(mesh), credentials=server_credentials(mesh, "ratelimit")
-    )
+    limiter = Limiter(mesh)
+    server = RateLimitServer(mesh.addresses["ratelimit"], limiter, credentials=server_credentials(mesh, "ratelimit"))
+
+    async def redis() -> str:
+        return "" if await limiter.ping() else "Redis does not answer: calls pass uncounted"
+
     await server.start()
     log.info("ratelimit.serving", address=mesh.addresses["ratelimit"])
-    await stop.wait()
+    with shown(mesh, "ratelimit", "ratelimit", {"redis": redis}):
+        await stop.wait()
     await server.stop()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,10 @@ from aiohttp import web
 from gateway.api import BadDescriptors
 from gateway.process import Running, running
 from gateway.settings import SessionRules, Settings
-from gateway.workers import is_worker, supervise, worker_port
+from gateway.workers import is_worker, supervise, worker_number, worker_port
 from services import contracts
 from services.mesh import ROOT, Mesh
+from services.telemetry.face import shown
 
 log = structlog.get_logger("gateway")
 
@@ -52,6 +54,7 @@ def main(
         cache_logger_on_first_use=True,
     )
     authorities: Mapping[str, str] = {}
+    mesh: Mesh | None = None
     if upstream is None or port is None or host is None:
         mesh = Mesh.load()
         if upstream is None:
@@ -70,15 +73,24 @@ def main(
         console=bool(authorities),
     )
     try:
-        uvloop.run(serve(settings, descriptors, upstream, host, worker_port() or port, authorities))
+        uvloop.run(serve(settings, descriptors, upstream, host, worker_port() or port, authorities, mesh))
     except BadDescriptors as error:
         raise SystemExit(f"{descriptors}: {error}") from None
 
 
 async def serve(
-    settings: Settings, descriptors: Path, upstream: str, host: str, port: int, authorities: Mapping[str, str]
+    settings: Settings,
+    descriptors: Path,
+    upstream: str,
+    host: str,
+    port: int,
+    authorities: Mapping[str, str],
+    mesh: Mesh | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; then stops accepting, finishes what is in hand, and closes the channel."""
+    """Serves until SIGTERM or SIGINT; then stops accepting, finishes what is in hand, and closes the channel.
+
+    In a mesh it tells of itself; each worker does, since a scrape of the shared port would meet one of them by chance.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,7 +102,10 @@ async def serve(
         except OSError as error:
             raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
         log.info("serving", addresses=process.addresses, upstream=upstream)
-        await stopping.wait()
+        name = f"gateway-{worker_number()}" if is_worker() else "gateway"
+        checks = {"upstream": process.gateway.unready}
+        with shown(mesh, name, "gateway", checks, apart=is_worker()) if mesh else nullcontext():
+            await stopping.wait()
         log.info("draining", seconds=settings.drain_seconds)
 
 

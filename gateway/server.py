@@ -16,6 +16,7 @@ from gateway.delivery import deliver
 from gateway.failures import failure_response
 from gateway.finding import find, preflight
 from gateway.health import Health
+from gateway.metrics import OPEN, STALE, Counts, name_of
 from gateway.openapi.pages import Pages
 from gateway.refusal import Refused, refusal
 from gateway.rendering import Renderer
@@ -27,6 +28,8 @@ from gateway.stale import LastAnswers
 from gateway.streaming import Shown, Streams
 from gateway.upstream import Reply, Upstream
 
+ROUTE = web.RequestKey("route", Route)
+"""Where a request keeps its route, for who counts it."""
 _UNSAFE_IN_WARNING = re.compile(r'[^\x20-\x7e]|["\\]')
 
 log = structlog.get_logger("gateway")
@@ -48,6 +51,7 @@ class Gateway:
         self._console = ConsoleFiles(settings)
         self._sessions = Sessions(settings, upstream)
         self._new_id = new_id
+        self._counts = Counts()
 
     def serve(self, api: Api) -> None:
         """Serves another descriptor set from the next request on."""
@@ -58,8 +62,18 @@ class Gateway:
         self._streams.stopping.set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers one request; every failure has the one shape."""
-        started = time.perf_counter()
+        """Answers one request; every failure has the one shape. It is counted, however it ends."""
+        started, status = time.perf_counter(), 499  # by custom, of a client that has gone
+        OPEN.inc()
+        try:
+            response = await self._handle(request, started)
+            status = response.status
+            return response
+        finally:
+            OPEN.dec()
+            self._counts.ended(request.get(ROUTE), status, started)
+
+    async def _handle(self, request: web.BaseRequest, started: float) -> web.StreamResponse:
         correlation = metadata.correlation_id(request.headers, self._new_id)
         shared = {"X-Correlation-ID": correlation}
         shared.update(cors.answer_headers(request.headers.get("origin"), self._settings))
@@ -110,6 +124,7 @@ class Gateway:
         found = find(api.router, request, path)
         if isinstance(found, web.Response):
             return found
+        request[ROUTE] = found.target
         sent = metadata.outgoing(
             request.headers,
             correlation=correlation,
@@ -134,6 +149,7 @@ class Gateway:
             last = key and self._last.instead_of(refused.failure, key)
             if not last:
                 raise
+            STALE.labels(name_of(route)).inc()
             response = self._replied(request, api.renderer, route, bound, Reply(last.payload, {}))
             response.headers.extend(last.headers)
             return response
@@ -187,10 +203,14 @@ class Gateway:
             response.headers.add("Warning", f'299 - "{_UNSAFE_IN_WARNING.sub("?", warning)}"')
         return response
 
-    async def _readiness(self) -> web.Response:
+    async def unready(self) -> str:
+        """Tells why requests cannot be answered now; empty when they can."""
         ready = await self._upstream.ready(self._settings.ready_seconds)
-        body = {"status": "ready" if ready else "the upstream is not connected"}
-        return web.json_response(body, status=200 if ready else 503)
+        return "" if ready else "the upstream is not connected"
+
+    async def _readiness(self) -> web.Response:
+        wrong = await self.unready()
+        return web.json_response({"status": wrong or "ready"}, status=503 if wrong else 200)
 
 
 def _bind(binder: Binder, request: web.BaseRequest, found: Match[Route], content: Content) -> Bound:

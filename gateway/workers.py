@@ -11,6 +11,7 @@ from types import FrameType
 import structlog
 
 _PORT = "ASTRA_GATEWAY_WORKER_PORT"
+_NUMBER = "ASTRA_GATEWAY_WORKER_NUMBER"
 _RESTART_SECONDS = 1.0
 
 log = structlog.get_logger("gateway")
@@ -23,6 +24,11 @@ def worker_port() -> int | None:
 
 def is_worker() -> bool:
     return worker_port() is not None
+
+
+def worker_number() -> int:
+    """Returns which of the workers this one is, from 1; 0 in a process that is no worker."""
+    return int(os.environ.get(_NUMBER, "0"))
 
 
 def supervise(host: str, port: int, count: int) -> int:
@@ -51,7 +57,7 @@ class _Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._reload)
-        self._processes = [self._start() for _ in range(count)]
+        self._processes = [self._start(index) for index in range(count)]
         while not self._stopping:
             time.sleep(0.1)
             for index, (process, started) in enumerate(self._processes):
@@ -62,12 +68,13 @@ class _Workers:
                     self._stop(signal.SIGTERM, None)
                     self._wait()
                     return 1
-                self._processes[index] = self._start()
+                self._processes[index] = self._start(index)
         return self._wait()
 
-    def _start(self) -> tuple[subprocess.Popen[bytes], float]:
+    def _start(self, index: int) -> tuple[subprocess.Popen[bytes], float]:
         command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
-        return subprocess.Popen(command, env=self._environment), time.monotonic()  # noqa: S603 - our own command line
+        environment = {**self._environment, _NUMBER: str(index + 1)}
+        return subprocess.Popen(command, env=environment), time.monotonic()  # noqa: S603 - our own command line
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

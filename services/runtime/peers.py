@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from services.contracts import Rpc, rpcs
 from services.mesh import Mesh
+from services.runtime import metrics
 from services.runtime.context import current_context
 from services.runtime.credentials import ServiceToken
 from services.runtime.errors import MeshError, Unavailable
@@ -52,8 +53,11 @@ class Peers:
             ("x-correlation-id", current_context().correlation_id),
         )
         try:
-            return await send(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
+            answer = await send(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
+            metrics.PEER_CALLS.labels(rpc.domain, "OK").inc()
+            return answer
         except grpc.aio.AioRpcError as error:
+            metrics.PEER_CALLS.labels(rpc.domain, error.code().name).inc()
             if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                 raise Unavailable(f"{rpc.domain} could not be reached; try again", reason="PEER_UNAVAILABLE") from error
             raise PeerError(error.code().name, error.details() or "", reason=reason_of(error)) from error

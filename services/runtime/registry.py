@@ -12,6 +12,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.runtime import metrics
 from services.runtime.clock import uuid7, wall_clock
 
 INDEX = "registry:index"
@@ -93,12 +94,14 @@ class Registration:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     await self._renew()
             except (RedisError, OSError, TimeoutError) as error:
+                metrics.HEARTBEATS.labels(self.instance.service, "lost").inc()
                 if not self._outage:
                     log.warning("registry.not_heard", service=self.instance.service, error=repr(error))
                 self._outage = True
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._outage = False
+            metrics.HEARTBEATS.labels(self.instance.service, "heard").inc()
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _renew(self) -> None:

@@ -5,6 +5,7 @@ It does for every call what no handler should: identity and access, request chec
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from services.contracts import Rpc
 from services.runtime.call import Call, authorize, caller_from
 from services.runtime.context import Caller, Context, correlation_id_from, current_context, enter_context
 from services.runtime.errors import MeshError
+from services.runtime.metrics import CallTimer
 from services.runtime.reflection import reflection_handlers
 from services.runtime.revocations import Revocations
 from services.runtime.statuses import abort, internal_status, status_of
@@ -107,21 +109,31 @@ def handlers_of(service: str, api: object, revoked: Revocations) -> grpc.Generic
 
 
 def _unary(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
+    timer = CallTimer(rpc)
+
     async def serve(request: Message, context: Any) -> Any:
+        began, code = time.perf_counter(), "CANCELLED"
         try:
             response = await method(request, _admit(rpc, request, context, revoked))
             # Behind the answer, so that all of it is sent at once: when one has begun, Envoy can neither retry the call
             # elsewhere, should this process die now, nor end it with an honest DEADLINE_EXCEEDED.
             context.set_trailing_metadata(_answer_headers())
+            code = "OK"
             return response
         except Exception as error:
+            code = _code_of(error, context)
             await _refuse(rpc, context, error)
+        finally:
+            timer.ended(code, began)
 
     return serve
 
 
 def _streaming(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
+    timer = CallTimer(rpc)
+
     async def serve(request: Message, context: Any) -> AsyncIterator[Any]:
+        began, code = time.perf_counter(), "CANCELLED"
         try:
             call = _admit(rpc, request, context, revoked)
             responses = method(request, call)
@@ -130,8 +142,12 @@ def _streaming(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
                 # A stream outlives the moment it was let in: nothing more goes out once the token is refused.
                 revoked.check(call.caller)
                 yield response
+            code = "OK"
         except Exception as error:
+            code = _code_of(error, context)
             await _refuse(rpc, context, error)
+        finally:
+            timer.ended(code, began)
 
     return serve
 
@@ -156,6 +172,13 @@ def _admit(rpc: Rpc, request: Message, context: Any, revoked: Revocations) -> Ca
 def _answer_headers() -> tuple[tuple[str, str], ...]:
     """Returns what every answer carries, a refusal included."""
     return (("x-correlation-id", current_context().correlation_id),)
+
+
+def _code_of(error: Exception, context: Any) -> str:
+    """Returns the name of the gRPC status that an error becomes."""
+    if isinstance(error, grpc.aio.AbortError):
+        return grpc.StatusCode(context.code()).name if isinstance(context.code(), grpc.StatusCode) else "UNKNOWN"
+    return error.code if isinstance(error, MeshError) else "INTERNAL"
 
 
 async def _refuse(rpc: Rpc, context: Any, error: Exception) -> None:
