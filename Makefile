@@ -106,6 +106,18 @@ bench-bus: setup .bench/.done ## Measures bridge and consumers against a raw pip
 fuzz-gateway: setup ## Compares the gateway with Envoy's transcoder on 10,000 generated requests.
 	@$(BIN)/python -m tests.gateway_fuzz
 
+dashboards: setup ## Writes Grafana's dashboards from monitoring/boards.py to monitoring/dashboards/.
+	@$(BIN)/python -m monitoring dashboards
+
+catalogue: setup ## Writes docs/metrics.md, the page with every number that is shown.
+	@$(BIN)/python -m monitoring catalogue
+
+status: setup ## Prints the whole running mesh on one screen.
+	@$(BIN)/python -m services.local status
+
+bench-observe: setup ## Measures what metrics and traces cost the REST path.
+	@$(BIN)/python -m tests.bench.observe
+
 golden: setup ## Renews the golden files; their diff is the review.
 	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
 
@@ -113,4 +125,4 @@ clean: ## Removes what was made; keeps var/ with the data of `make run`.
 	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
 
 .PHONY: help setup gen lock run demo check lint type envoy-check test packages check-system system mesh-test chaos bench bench-chain bench-mesh \
-  bench-gateway bench-bus fuzz-gateway golden clean
+  dashboards catalogue status bench-observe bench-gateway bench-bus fuzz-gateway golden clean

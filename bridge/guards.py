@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,8 @@ LOOK_PAUSED_SECONDS = 0.2
 
 ANSWER_SECONDS = 2.0
 
+_DISK = ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
+
 log = structlog.get_logger()
 
 
@@ -40,6 +41,8 @@ class ServerState:
     replication_id: str
     policy: str
     aof: bool
+    persists: bool
+    """Whether its last writes to disk went well."""
     used_bytes: int
     max_bytes: int
     """0 for no bound."""
@@ -52,6 +55,7 @@ class ServerState:
             replication_id=str(info.get("master_replid", "")),
             policy=str(info.get("maxmemory_policy", "")),
             aof=bool(int(info.get("aof_enabled", 0))),
+            persists=all(info.get(name, "ok") == "ok" for name in _DISK),
             used_bytes=int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0)),
             max_bytes=int(info.get("maxmemory", 0)),
         )
@@ -119,8 +123,12 @@ class Gate:
     async def run(self, redis: Redis) -> None:
         """Looks at the server until cancelled."""
         while True:
-            with suppress(RedisError, OSError, TimeoutError):  # whoever appends meets the same, and says so
+            try:
                 await self.look(redis)
+            except (RedisError, OSError, TimeoutError):
+                metrics.REDIS_UP.set(0)  # whoever appends meets the same, and says so
+            else:
+                metrics.REDIS_UP.set(1)
             await asyncio.sleep(LOOK_PAUSED_SECONDS if self.reason else LOOK_SECONDS)
 
     async def look(self, redis: Redis) -> None:
@@ -128,6 +136,7 @@ class Gate:
         state = await read_state(redis)
         self.full = state.full
         metrics.FULL.set(state.full)
+        metrics.REDIS_PERSISTS.set(state.persists)
         reason = ""
         server = (state.run_id, state.replication_id)
         if server != self._server or self.reason.startswith("unsafe"):

@@ -1,8 +1,10 @@
 """The appends of one stream: batch after batch, each where the last one ended, and the stream kept below its cap."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
+from astra.event.v1.envelope_pb2 import Envelope
 from astra.event.v1.outbox_service_pb2 import Batch
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
@@ -11,6 +13,7 @@ from bridge import metrics
 from bridge.append import EMPTY, Elsewhere, Entry, append
 from bridge.guards import Gate
 from bridge.ids import ordinal_of, parse
+from services.telemetry import spans, tracing
 
 LANE_BATCHES = 2
 """Batches of one stream that wait for its append; then the service is held up, by gRPC's flow control."""
@@ -60,6 +63,7 @@ class Lane:
 
     async def append(self, batch: Batch) -> None:
         """Appends a batch, when there is room. Raises `Moved` if the stream ends elsewhere than it begins."""
+        began_ns = spans.now_ns()
         prev, entries = batch.prev, [Entry(entry.id, entry.envelope) for entry in batch.entries]
         if self.last == EMPTY != prev:
             # Asked from the start, the outbox begins later: what was before is purged from it.
@@ -84,6 +88,8 @@ class Lane:
         latency = metrics.APPEND_SECONDS.labels(self.stream)
         for entry in entries[len(entries) - result.count :]:
             latency.observe(metrics.since(parse(entry.id)[0]))
+        if tracing.on():
+            _trace(self.stream, entries[len(entries) - result.count :], began_ns)
         self._untrimmed += result.count
         if self._untrimmed >= self._margin:
             await self._cut()
@@ -101,3 +107,8 @@ class Lane:
         if cut:
             metrics.CUT.labels(self.stream).inc(cut)
             log.info("stream.cut_to_cap", stream=self.stream, entries=cut, last_ordinal=ordinal_of(self.last))
+
+
+def _trace(stream: str, appended: Sequence[Entry], began_ns: int) -> None:
+    envelopes = [Envelope.FromString(entry.envelope) for entry in appended]
+    spans.sent(stream, [(one.traceparent, one.id, one.correlation_id) for one in envelopes], began_ns)

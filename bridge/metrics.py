@@ -4,6 +4,7 @@ They are in prometheus_client's default registry, one a process. Times run from 
 """
 
 import time
+from collections.abc import Iterable
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -26,7 +27,11 @@ PURGED = Counter("astra_bus_purged_rows", "Outbox rows that were dropped after t
 PAUSED = Gauge("astra_bus_paused", "1 while appends wait because Redis is full or not safe.")
 FULL = Gauge("astra_bus_redis_memory_ratio", "Part of maxmemory that Redis uses; 0 without a bound.")
 
+REDIS_UP = Gauge("astra_bus_redis_up", "1 while Redis answers the bridge.")
+REDIS_PERSISTS = Gauge("astra_bus_redis_persists", "1 while what Redis writes reaches its disk.")
+
 # Groups as the bridge sees them.
+DEAD_WAITING = Gauge("astra_bus_dead_letter_entries", "Dead letters that wait for an operator.", ["group", "stream"])
 LAG = Gauge("astra_bus_group_lag_entries", "Entries that a group has not been given yet.", ["group", "stream"])
 PENDING = Gauge("astra_bus_group_pending_entries", "Entries that a group has in hand.", ["group", "stream"])
 OLDEST_SECONDS = Gauge(
@@ -55,3 +60,17 @@ def of_effects(group: str, stream: str) -> tuple[Counter, Histogram]:
 def since(ms: int) -> float:
     """Returns the seconds since a time in milliseconds since the epoch; never less than 0, clocks differ."""
     return max(0.0, time.time() - ms / 1000)
+
+
+def known_streams(streams: Iterable[str]) -> None:
+    """Begins to count at 0 what the bridge does with streams: an increase from nothing would not be seen as one."""
+    for stream in streams:
+        for counter in (PUBLISHED, APPENDED, REPAIRED, LOST, CUT):
+            counter.labels(stream)
+
+
+def known_group(group: str, streams: Iterable[str]) -> None:
+    """Same of what a group does."""
+    for stream in streams:
+        for counter in (CONSUMED, RETRIED, DEAD, FILLED, SKIPPED):
+            counter.labels(group, stream)

@@ -28,6 +28,7 @@ from services.runtime.credentials import ServiceToken
 from services.runtime.readings import CertificateReadings
 from services.runtime.redis_client import connect
 from services.runtime.server import Server
+from services.telemetry import tracing
 from services.telemetry.face import reading, shown
 
 READY_EVERY_SECONDS = 1.0
@@ -170,6 +171,7 @@ async def serve(mesh: Mesh, *, address: str | None = None, insist: bool = False)
     name = f"bridge-{address.rpartition(':')[2]}" if address else "bridge"
     try:
         with (
+            tracing.exported("bridge", name),
             reading(CertificateReadings(mesh)),
             shown(mesh, name, "bridge", {"appends": bridge.unready}, apart=address is not None),
         ):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from envoy import scraping, statistics, tls
+from envoy import scraping, statistics, tls, tracing
 from envoy.clusters import clusters, upstream_names
 from envoy.endpoints import endpoints_file, endpoints_path
 from envoy.listeners import internal_listener, public_listener
@@ -49,7 +49,7 @@ def bootstrap(mesh: Mesh, service_keys: str, policy: Policy) -> Node:
                 internal_listener(mesh, policy, service_keys),
                 scraping.listener(mesh),
             ],
-            "clusters": [*clusters(mesh, policy), scraping.cluster(mesh)],
+            "clusters": [*clusters(mesh, policy), scraping.cluster(mesh), *tracing.clusters()],
         },
         "stats_config": statistics.labels(),
         "overload_manager": {

@@ -1,8 +1,8 @@
 """`python -m gateway`: serves the REST face of a mesh until SIGTERM, then drains; SIGHUP reads the descriptors anew."""
 
 import asyncio
-import logging
 import signal
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +19,8 @@ from gateway.settings import SessionRules, Settings
 from gateway.workers import is_worker, supervise, worker_number, worker_port
 from services import contracts
 from services.mesh import ROOT, Mesh
+from services.runtime.logs import configure_logs
+from services.telemetry import tracing
 from services.telemetry.face import shown
 
 log = structlog.get_logger("gateway")
@@ -42,17 +44,7 @@ def main(
     cors_origin: Annotated[list[str] | None, typer.Option(help="Origin whose pages may call; repeatable.")] = None,
 ) -> None:
     """Serves the REST face of the mesh: JSON over HTTP, from the http rules of the descriptor set."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=True,
-    )
+    configure_logs(to=sys.stdout)
     authorities: Mapping[str, str] = {}
     mesh: Mesh | None = None
     if upstream is None or port is None or host is None:
@@ -104,7 +96,10 @@ async def serve(
         log.info("serving", addresses=process.addresses, upstream=upstream)
         name = f"gateway-{worker_number()}" if is_worker() else "gateway"
         checks = {"upstream": process.gateway.unready}
-        with shown(mesh, name, "gateway", checks, apart=is_worker()) if mesh else nullcontext():
+        with (
+            tracing.exported("gateway", name),
+            shown(mesh, name, "gateway", checks, apart=is_worker()) if mesh else nullcontext(),
+        ):
             await stopping.wait()
         log.info("draining", seconds=settings.drain_seconds)
 

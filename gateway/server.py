@@ -16,7 +16,8 @@ from gateway.delivery import deliver
 from gateway.failures import failure_response
 from gateway.finding import find, preflight
 from gateway.health import Health
-from gateway.metrics import OPEN, STALE, Counts, name_of
+from gateway.metrics import STALE, name_of
+from gateway.observing import ROUTE, Observer, context_of
 from gateway.openapi.pages import Pages
 from gateway.refusal import Refused, refusal
 from gateway.rendering import Renderer
@@ -28,8 +29,6 @@ from gateway.stale import LastAnswers
 from gateway.streaming import Shown, Streams
 from gateway.upstream import Reply, Upstream
 
-ROUTE = web.RequestKey("route", Route)
-"""Where a request keeps its route, for who counts it."""
 _UNSAFE_IN_WARNING = re.compile(r'[^\x20-\x7e]|["\\]')
 
 log = structlog.get_logger("gateway")
@@ -51,7 +50,7 @@ class Gateway:
         self._console = ConsoleFiles(settings)
         self._sessions = Sessions(settings, upstream)
         self._new_id = new_id
-        self._counts = Counts()
+        self._observer = Observer()
 
     def serve(self, api: Api) -> None:
         """Serves another descriptor set from the next request on."""
@@ -62,16 +61,14 @@ class Gateway:
         self._streams.stopping.set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers one request; every failure has the one shape. It is counted, however it ends."""
-        started, status = time.perf_counter(), 499  # by custom, of a client that has gone
-        OPEN.inc()
+        """Answers one request; every failure has the one shape. It is observed, however it ends."""
+        response: web.StreamResponse | None = None
+        started = self._observer.began(request)
         try:
             response = await self._handle(request, started)
-            status = response.status
             return response
         finally:
-            OPEN.dec()
-            self._counts.ended(request.get(ROUTE), status, started)
+            self._observer.ended(request, response, started)
 
     async def _handle(self, request: web.BaseRequest, started: float) -> web.StreamResponse:
         correlation = metadata.correlation_id(request.headers, self._new_id)
@@ -130,6 +127,7 @@ class Gateway:
             correlation=correlation,
             client_address=request.remote,
             session_token=sessions.bearer(request) if self._settings.sessions else None,
+            context=context_of(request),
         )
         if found.target.client_streaming or found.target.server_streaming:
             return await self._streamed(request, api, found, sent, shared)

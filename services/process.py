@@ -27,6 +27,7 @@ from services.runtime.revocations import Follower
 from services.runtime.server import Server
 from services.runtime.slots import Slots
 from services.runtime.timers import run_timers
+from services.telemetry import tracing
 from services.telemetry.face import reading, shown
 from services.telemetry.health import Check
 
@@ -54,7 +55,9 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     domains = {name: build(name, mesh) for name in names}
     checks: dict[str, Check] = {f"{name} store": store_writes(domain.store) for name, domain in domains.items()}
+    process = _name_of(mesh, names, roles, address)
     async with AsyncExitStack() as closing, asyncio.TaskGroup() as tasks:
+        closing.enter_context(tracing.exported(names[0], process))
         for domain in domains.values():
             closing.push_async_callback(domain.store.close)
         if "react" in roles:
@@ -102,8 +105,7 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
         of_stores = StoreReadings(*(domain.store for domain in domains.values()))
         of_domains = [one for domain in domains.values() for one in domain.readings]
         closing.enter_context(reading(of_stores, *of_domains))
-        name = _name_of(mesh, names, roles, address)
-        closing.enter_context(shown(mesh, name, names[0], checks, apart=name not in names))
+        closing.enter_context(shown(mesh, process, names[0], checks, apart=process not in names))
         log.info("process.ready", domains=list(domains), roles=sorted(roles))
         await stop.wait()
         log.info("process.stopping", domains=list(domains))

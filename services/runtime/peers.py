@@ -12,6 +12,7 @@ from services.runtime.context import current_context
 from services.runtime.credentials import ServiceToken
 from services.runtime.errors import MeshError, Unavailable
 from services.runtime.statuses import reason_of
+from services.telemetry import spans
 
 Reply = TypeVar("Reply", bound=Message)
 
@@ -48,19 +49,26 @@ class Peers:
         send = self._channel.unary_unary(
             path, request_serializer=rpc.request.SerializeToString, response_deserializer=reply.FromString
         )
-        metadata = (
+        context, code = current_context(), "CANCELLED"
+        span = spans.called(path, context.traceparent)
+        metadata = [
             ("authorization", f"Bearer {self._token.bearer()}"),
-            ("x-correlation-id", current_context().correlation_id),
-        )
+            ("x-correlation-id", context.correlation_id),
+        ]
+        if span.traceparent:
+            metadata.append(("traceparent", span.traceparent))
         try:
             answer = await send(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
-            metrics.PEER_CALLS.labels(rpc.domain, "OK").inc()
+            code = "OK"
             return answer
         except grpc.aio.AioRpcError as error:
-            metrics.PEER_CALLS.labels(rpc.domain, error.code().name).inc()
+            code = error.code().name
             if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                 raise Unavailable(f"{rpc.domain} could not be reached; try again", reason="PEER_UNAVAILABLE") from error
             raise PeerError(error.code().name, error.details() or "", reason=reason_of(error)) from error
+        finally:
+            metrics.PEER_CALLS.labels(rpc.domain, code).inc()
+            spans.call_ended(span, code)
 
     async def close(self) -> None:
         await self._channel.close()

@@ -25,6 +25,7 @@ from services.runtime.transaction import Reader, Recorder, Tx
 from services.runtime.turns import Turns
 from services.runtime.wakeups import Hints, Wakeups
 from services.runtime.writer import Writer
+from services.telemetry import spans
 
 _BUSY_MS = 10_000
 _READERS = 2
@@ -92,15 +93,24 @@ class Store:
             return True
 
         envelope = delivery.envelope
-        return await self.write(
-            work,
-            context=Context(
-                correlation_id=envelope.correlation_id,
-                causation_id=envelope.id,
-                traceparent=envelope.traceparent,
-                delivery=delivery,
-            ),
-        )
+        span = spans.processed(group, delivery.stream, envelope.traceparent)
+        spans.message(span, envelope.id, envelope.correlation_id)
+        try:
+            applied = await self.write(
+                work,
+                context=Context(
+                    correlation_id=envelope.correlation_id,
+                    causation_id=envelope.id,
+                    traceparent=span.traceparent,
+                    delivery=delivery,
+                ),
+            )
+        except Exception as error:
+            span.end(repr(error))
+            raise
+        if applied:
+            span.end()
+        return applied
 
     async def park(self, group: str, stream: str, ordinal: int) -> None:
         """Notes that a group gives an event up; its dead letter keeps it."""
