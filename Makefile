@@ -112,8 +112,8 @@ dashboards: setup ## Writes Grafana's dashboards from monitoring/boards.py to mo
 catalogue: setup ## Writes docs/metrics.md, the page with every number that is shown.
 	@$(BIN)/python -m monitoring catalogue
 
-status: setup ## Prints the whole running mesh on one screen.
-	@$(BIN)/python -m services.local status
+status: setup ## Prints the whole running mesh on one screen; JSON=1 for a program.
+	@$(BIN)/python -m services.local status $(if $(JSON),--json)
 
 bench-observe: setup ## Measures what metrics and traces cost the REST path.
 	@$(BIN)/python -m tests.bench.observe

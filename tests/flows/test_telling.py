@@ -16,7 +16,8 @@ def asked(target: Target, path: str, method: str = "GET") -> tuple[int, str]:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+        with error:
+            return error.code, error.read().decode()
 
 
 def test_every_process_is_announced_and_shows_its_numbers(running: LocalMesh) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -115,6 +116,9 @@ def _answers(prometheus: Prometheus, process: "subprocess.Popen[bytes]", folder:
     assert process.poll() is None, (folder / "prometheus.log").read_text()
     try:
         prometheus.ask("query", query="1")
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
     except OSError:
         return False
     return True

@@ -33,7 +33,8 @@ async def asked(target: Target | None, path: str) -> tuple[int, str]:
             with urllib.request.urlopen(f"http://{target.address}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+            with error:
+                return error.code, error.read().decode()
 
     return await asyncio.to_thread(ask)
 
