@@ -60,13 +60,17 @@ EVENT_BUS = Board(
             ),
         ],
         "Redis": [
-            Panel(title="Memory", queries={"used": "max(astra_bus_redis_memory_ratio)"}, unit="percentunit"),
+            Panel(
+                title="Memory",
+                queries={"used": 'max(astra_bus_redis_memory_ratio{service="bridge"})'},
+                unit="percentunit",
+            ),
             Panel(
                 title="State",
                 queries={
-                    "answers": "max(astra_bus_redis_up)",
-                    "reaches its disk": "min(astra_bus_redis_persists)",
-                    "appends paused": "max(astra_bus_paused)",
+                    "answers": 'max(astra_bus_redis_up{service="bridge"})',
+                    "reaches its disk": 'min(astra_bus_redis_persists{service="bridge"})',
+                    "appends paused": 'max(astra_bus_paused{service="bridge"})',
                     "streams stopped": "sum(astra_bus_stream_stopped)",
                 },
             ),

@@ -41,6 +41,9 @@ class Limiter:
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
+        for limit in mesh.limits:
+            for outcome in ("allowed", "refused", "uncounted"):
+                metrics.LIMIT_HITS.labels(limit, outcome)  # from 0: an increase from nothing would not be seen as one
         self._redis: Redis | None = None
         self._windows: MovingWindowRateLimiter | None = None
         self._open = False

@@ -68,6 +68,7 @@ class Registration:
         self._redis = redis
         self._beating: asyncio.Task[None] | None = None
         self._outage = False
+        metrics.HEARTBEATS.labels(service, "lost")  # from 0: an increase from nothing would not be seen as one
 
     def start(self) -> None:
         """Begins to register and then to beat; Redis may come later."""

@@ -51,6 +51,7 @@ class Writer:
         self._clock: Clock = recorder.clock
         self._wakeups = wakeups
         self._hints = hints
+        metrics.COMMITS_FAILED.labels(recorder.domain)  # from 0: an increase from nothing would not be seen as one
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write_turns, name=f"{recorder.domain}-writer", daemon=True)

@@ -96,7 +96,7 @@ def test_alertmanager_is_told_of_alerts_that_exist() -> None:
     assert example["route"]["group_by"]
     for rule in example["inhibit_rules"]:
         for matcher in rule["source_matchers"] + rule["target_matchers"]:
-            label, value = re.fullmatch(r'(\w+) =~? "(.+)"', matcher).groups()  # type: ignore[union-attr]
+            label, value = re.fullmatch(r'(\w+) =~? "(.+)"', matcher).groups()
             known = alerts().keys() if label == "alertname" else {"critical", "warning", "info"}
             assert set(value.split("|")) <= known, matcher
 
