@@ -17,8 +17,8 @@ from tests.bench.results import Result, report
 from tests.bench.sides import Side, end_all
 from tests.system_traces.collector import collecting
 
-ROUNDS = 12
-REQUESTS = 1200
+ROUNDS = 50
+REQUESTS = 200
 CALLERS = 16
 SAMPLED = "0.1"
 
@@ -30,7 +30,7 @@ async def requests(session: aiohttp.ClientSession, count: int) -> None:
     async def caller() -> None:
         for number in left:
             if number % 2:
-                body = {"balance": {"currencyCode": "USD", "amount": "1000"}}
+                body = {"amount": {"currencyCode": "USD", "amount": "1"}}
                 path = "/v1/users/bench/portfolio:grantPracticeFunds"
                 async with session.post(path, json=body) as answer:
                     assert answer.status == 200, await answer.text()

@@ -64,7 +64,7 @@ STEADY = {
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redis_server, "MAX_MEMORY", MAX_MEMORY)
-        with LocalMesh(Mesh.at(tmp_path_factory.mktemp("watched"), free_ports=True)) as running:
+        with LocalMesh(Mesh.at(tmp_path_factory.mktemp("watched"), free_ports=True), ready_seconds=200) as running:
             yield running
 
 

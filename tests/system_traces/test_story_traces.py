@@ -31,7 +31,7 @@ def running(
 ) -> Iterator[LocalMesh]:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{HOST}:{collector.port}")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
-    with LocalMesh(Mesh.at(tmp_path_factory.mktemp("traced"), free_ports=True)) as running:
+    with LocalMesh(Mesh.at(tmp_path_factory.mktemp("traced"), free_ports=True), ready_seconds=200) as running:
         yield running
 
 

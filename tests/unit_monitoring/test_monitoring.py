@@ -78,7 +78,9 @@ def test_each_alert_has_a_severity_and_its_paragraph_in_the_runbook() -> None:
 
 
 def test_each_alert_has_a_case_that_fires_and_one_that_is_silent() -> None:
-    cases = yaml.safe_load((MONITORING / "tests" / "alerts_test.yml").read_text())["tests"]
+    cases = [
+        case for path in (MONITORING / "tests").glob("*.yml") for case in yaml.safe_load(path.read_text())["tests"]
+    ]
     assert {case["name"] for case in cases} == {
         f"{name} {word}" for name in alerts() for word in ("fires", "is silent")
     }
