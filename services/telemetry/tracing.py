@@ -20,6 +20,8 @@ FLUSH_MS = 2_000
 """How long a stopping process waits for its last spans to be taken."""
 
 _tracer: "Tracer | None" = None
+_api: Any = None
+"""The package `opentelemetry.trace`, once spans are exported."""
 
 
 class Span(Protocol):
@@ -66,9 +68,7 @@ class Recorded:
 
     def end(self, error: str = "") -> None:
         if error:
-            from opentelemetry.trace import StatusCode
-
-            self._span.set_status(StatusCode.ERROR, error)
+            self._span.set_status(_api.StatusCode.ERROR, error)
         self._span.end()
 
 
@@ -98,11 +98,12 @@ def exported(service: str, process: str) -> Iterator[None]:
 
     Raises `SystemExit` for an exporter that is not there.
     """
-    global _tracer
+    global _tracer, _api
     if not is_wanted(os.environ):
         yield
         return
     _check_exporter(os.environ)
+    from opentelemetry import trace as _api
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -137,25 +138,16 @@ def begin(
     is_context = TRACEPARENT.fullmatch(parent)
     if _tracer is None or (is_context and not int(parent[-2:], 16) & 1):
         return Passed(parent)
-    from opentelemetry.context import Context
-    from opentelemetry.trace import (
-        Link,
-        NonRecordingSpan,
-        SpanContext,
-        SpanKind,
-        TraceFlags,
-        set_span_in_context,
-    )
-
-    context, links = Context(), []
+    context, links = _api.INVALID_SPAN, []
     if is_context:
         _, trace_id, span_id, flags = parent.split("-")
-        remote = SpanContext(
-            int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16))
-        )
-        context = set_span_in_context(NonRecordingSpan(remote), context)
-        links = [Link(remote)] if linked else []
-    span = _tracer.start_span(name, context, SpanKind[kind], attributes, links, start_ns)
+        bits = _api.TraceFlags(int(flags, 16))
+        remote = _api.SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=bits)
+        context = _api.NonRecordingSpan(remote)
+        links = [_api.Link(remote)] if linked else []
+    # The context is always named, so that none is taken from the running task.
+    within = _api.set_span_in_context(context)
+    span = _tracer.start_span(name, within, _api.SpanKind[kind], attributes, links, start_ns)
     recorded = Recorded(span)
     return recorded if span.is_recording() else Passed(recorded.traceparent)
 
