@@ -210,7 +210,7 @@ async def test_a_poisonous_event_becomes_a_dead_letter(
 async def test_a_redis_near_its_limit_is_told(prometheus: Prometheus, running: LocalMesh) -> None:
     mesh = running.mesh
     with redis.Redis.from_url(mesh.redis_url, **connection_options(mesh, "bridge")) as client:
-        ballast = []
+        ballast: list[str] = []
         info: Any = client.info()
         while info["used_memory"] < FULL * info["maxmemory"]:
             ballast.append(f"astra.ballast.{len(ballast)}")
