@@ -9,6 +9,8 @@ from gateway.routes import Route
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 30)
 
+_FAILURES = (500, 503, 504)
+
 OTHER = "other"
 """Route of what has none: pages, health, sessions, preflights, and what was not found."""
 
@@ -35,6 +37,8 @@ class Counts:
         name = name_of(route)
         count = self._by_status.get((name, status))
         if count is None:
+            for failure in _FAILURES:
+                REQUESTS.labels(name, failure)  # from 0: an increase from nothing would not be seen as one
             count = self._by_status[name, status] = REQUESTS.labels(name, status).inc
         count()
         if route is not None and (route.server_streaming or route.client_streaming):

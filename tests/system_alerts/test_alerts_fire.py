@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 import redis
@@ -221,9 +222,15 @@ async def test_a_redis_near_its_limit_is_told(prometheus: Prometheus, running: L
     await told_over(prometheus, "RedisMemoryHigh", "RedisMemoryFull")
 
 
-async def test_a_service_that_hangs_is_down(prometheus: Prometheus, running: LocalMesh) -> None:
+async def test_a_service_that_hangs_is_down(prometheus: Prometheus, stage: Stage, running: LocalMesh) -> None:
+    user = await trader(stage)
     with stopped(running, "nft"):
         await told(prometheus, "ServiceDown", "ProcessDown")
+        asked = {"authorization": f"Bearer {user.token}"}
+        async with aiohttp.ClientSession(f"http://{running.mesh.addresses['gateway']}", headers=asked) as client:
+            for _ in range(3):
+                async with client.get("/v1/nfts/none") as answer:
+                    assert answer.status in (503, 504)
     await told_over(prometheus, "ServiceDown", "ProcessDown")
 
 
