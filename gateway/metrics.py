@@ -1,7 +1,7 @@
 """What the gateway counts of its requests, by route: the template, never the path that was asked for."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -32,13 +32,17 @@ class Counts:
         self._seconds: dict[str, Callable[[float], None]] = {}
         self._by_status: dict[tuple[str, int], Callable[[], None]] = {}
 
+    def known(self, routes: Iterable[Route]) -> None:
+        """Begins to count the failures of routes at 0: an increase from nothing would not be seen as one."""
+        for route in (None, *routes):
+            for status in _FAILURES:
+                REQUESTS.labels(name_of(route), status)
+
     def ended(self, route: Route | None, status: int, began: float) -> None:
         """Counts a request that began at this `time.perf_counter()`; without a route, one of `OTHER`."""
         name = name_of(route)
         count = self._by_status.get((name, status))
         if count is None:
-            for failure in _FAILURES:
-                REQUESTS.labels(name, failure)  # from 0: an increase from nothing would not be seen as one
             count = self._by_status[name, status] = REQUESTS.labels(name, status).inc
         count()
         if route is not None and (route.server_streaming or route.client_streaming):

@@ -1,6 +1,7 @@
 """Counts and traces a request, from its head to the end of its answer."""
 
 import time
+from collections.abc import Iterable
 
 from aiohttp import web
 
@@ -22,6 +23,10 @@ class Observer:
 
     def __init__(self) -> None:
         self._counts = Counts()
+
+    def known(self, routes: Iterable[Route]) -> None:
+        """Hears of the routes that are served from now on."""
+        self._counts.known(routes)
 
     def began(self, request: web.BaseRequest) -> float:
         """Notes a request. Returns when it began, by `time.perf_counter()`."""

@@ -51,10 +51,12 @@ class Gateway:
         self._sessions = Sessions(settings, upstream)
         self._new_id = new_id
         self._observer = Observer()
+        self.serve(api)
 
     def serve(self, api: Api) -> None:
         """Serves another descriptor set from the next request on."""
         self._api = api
+        self._observer.known(api.routes)
 
     def stop(self) -> None:
         """Ends the streams, which would not end by themselves."""
