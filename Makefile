@@ -40,13 +40,16 @@ gen/.done: .venv/.done .tools/.done $(PROTOS)
 lock: .tools/.done ## Pins the newest versions and their hashes, without addresses.
 	$(TOOLS)/python -m pip install --quiet uv
 	$(TOOLS)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements.lock
+	$(TOOLS)/uv pip compile $(LOCK) --constraint requirements.lock pyproject.toml -o runtime.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group tools -o tools.lock
 	$(TOOLS)/uv pip compile $(LOCK) --group bench -o bench.lock
+	$(TOOLS)/uv pip compile $(LOCK) --group clients -o clients.lock
+	$(TOOLS)/uv pip compile $(LOCK) --group servers -o servers.lock
 
 run: setup ## Starts the whole mesh on this machine; Ctrl-C stops it.
 	@$(BIN)/python -m services.local run
 
-demo: setup ## Runs the 36-event story through REST on a mesh of its own and checks every event.
+demo: setup ## Plays the 36-event story and a day of ten users by REST on a mesh of its own, and checks both.
 	@$(BIN)/python -m tests.story
 
 check: lint type envoy-check test ## Everything a change must pass.
@@ -56,6 +59,7 @@ lint: setup ## Checks style and the protos.
 	$(BIN)/ruff format --check .
 	$(TOOLS)/buf lint
 	$(TOOLS)/buf format --diff --exit-code protos
+	$(BIN)/python -m tests.release.check
 
 type: setup ## Checks types.
 	$(BIN)/mypy
@@ -71,8 +75,17 @@ packages: ## Installs the Debian packages that check-system needs.
 	  sort | comm -13 - <(sort tests/debian-packages.txt)); [ -z "$$missing" ] || { echo "installing $$missing" && \
 	  apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
 
-check-system: setup packages ## Runs the tests that take long, or need Debian's servers, Chromium or containers.
+check-system: setup packages .clients/.done .servers/.done ## Runs the tests that take long, or need Debian's servers, Chromium or containers.
 	$(BIN)/pytest -m long
+	$(MAKE) contract OFFLINE=1
+
+contract: setup $(if $(OFFLINE),packages) ## Tries the contracts on compose.yaml; OFFLINE=1 makes the images here, without a registry.
+	@$(BIN)/python -m tests.containers $(if $(OFFLINE),--offline)
+
+.servers/.done: servers.lock
+	$(PYTHON) -m venv .servers
+	.servers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r servers.lock
+	@touch $@
 
 system: setup ## Runs 2,000 random commands of 50 users with kills in between, and compares everything.
 	SYSTEM_COMMANDS=2000 $(BIN)/pytest -s tests/system
@@ -82,6 +95,9 @@ mesh-test: setup ## Runs the tests of replicas under steady calls; part of `make
 
 chaos: setup ## Kills and starves everything for CHAOS_SECONDS (300), then compares all with all; CHAOS_SEED= repeats a run.
 	@$(BIN)/python -m tests.chaos
+
+chaos-cluster: setup ## The same on a Redis cluster of three primaries and three replicas, with failovers all the time.
+	@CHAOS_CLUSTER=1 $(BIN)/python -m tests.chaos
 
 bench: setup ## Measures the store; goals are printed and written to build/bench/, never asserted.
 	@$(BIN)/python -m tests.bench.store
@@ -103,6 +119,11 @@ bench-bus: setup .bench/.done ## Measures bridge and consumers against a raw pip
 	.bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench.lock
 	@touch $@
 
+.clients/.done: clients.lock
+	$(PYTHON) -m venv .clients
+	.clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r clients.lock
+	@touch $@
+
 fuzz-gateway: setup ## Compares the gateway with Envoy's transcoder on 10,000 generated requests.
 	@$(BIN)/python -m tests.gateway_fuzz
 
@@ -118,11 +139,23 @@ status: setup ## Prints the whole running mesh on one screen; JSON=1 for a progr
 bench-observe: setup ## Measures what metrics and traces cost the REST path.
 	@$(BIN)/python -m tests.bench.observe
 
+asyncapi: setup tests/node/node_modules/.done ## Makes the AsyncAPI document of the events and a page of it in build/asyncapi/.
+	@mkdir -p build/asyncapi && $(BIN)/python -m services asyncapi > build/asyncapi/asyncapi.json
+	@node tests/node/validate_asyncapi.mjs < build/asyncapi/asyncapi.json
+	@node tests/node/render_asyncapi.mjs build/asyncapi < build/asyncapi/asyncapi.json
+	@echo "build/asyncapi/index.html"
+
+tests/node/node_modules/.done: tests/node/package-lock.json
+	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+release: setup ## Promises today's contracts: VERSION=1.2.0 makes protos/released/1.2.0/, to be committed.
+	@$(BIN)/python -m tests.release $(VERSION)
+
 golden: setup ## Renews the golden files; their diff is the review.
 	RENEW_GOLDEN=1 $(BIN)/pytest tests/unit_envoy/test_render.py
 
 clean: ## Removes what was made; keeps var/ with the data of `make run`.
-	rm -rf .venv .tools .bench gen build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .tools .bench .clients .servers gen build .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup gen lock run demo check lint type envoy-check test packages check-system system mesh-test chaos bench bench-chain bench-mesh \
-  dashboards catalogue status bench-observe bench-gateway bench-bus fuzz-gateway golden clean
+.PHONY: $(shell grep -ohE '^[a-z-]+:' $(MAKEFILE_LIST) | tr -d :)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
@@ -19,6 +19,16 @@ class Entry:
 
     id: str
     envelope: bytes
+
+
+class Appendable(Protocol):
+    """An `Entry`, or what an outbox sends: taken as it comes, without a copy an entry."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def envelope(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class Script:
 _APPEND = Script("append.lua")
 
 
-async def append(redis: Redis, stream: str, prev: str, entries: Sequence[Entry]) -> Appended | Elsewhere:
+async def append(redis: Redis, stream: str, prev: str, entries: Sequence[Appendable]) -> Appended | Elsewhere:
     """Appends a batch whose entry before the first is `prev`; may be repeated and run by several at once.
 
     Raises `RedisError`; then a part of the batch may be written, and repeating the call goes on after it.

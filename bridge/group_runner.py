@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from bridge import metrics
+from bridge.applying import Reactor
 from bridge.backoff import Random
 from bridge.consumer import Consumer
 from bridge.groups import Group, routes
@@ -20,12 +21,15 @@ from bridge.holes import Holes
 from bridge.membership import Membership
 from bridge.ordered import run_ordered
 from bridge.outbox_client import History
-from bridge.settling import DEFAULTS, Reactor, Settings, Settler, pause
+from bridge.settings import Settings
+from bridge.settling import Settler, pause
 from services.runtime.clock import uuid7
 from services.runtime.errors import MeshError
 from services.runtime.store import Store
 
 FORGET_EVERY_SECONDS = 60.0
+CLAIMS_PER_HOLE_CHECK = 3
+"""Holes come to be where a stream is cut at its cap, so they are looked for less often than the dead's entries."""
 
 log = structlog.get_logger()
 
@@ -45,7 +49,7 @@ async def run_group(
     redis: Redis,
     stop: asyncio.Event,
     past: Past | None = None,
-    settings: Settings = DEFAULTS,
+    settings: Settings | None = None,
     slots: Sequence[int] = (),
     forget_every_seconds: float = FORGET_EVERY_SECONDS,
     chance: Random = random.random,
@@ -53,8 +57,10 @@ async def run_group(
     """Runs a group's consumers, `{group}-{slot}`, until the event is set.
 
     `slots` are numbers that no other process has for this group; by default from 0. An ordered group needs `past`: its
-    one active consumer holds a lease in that database. Raises `ValueError` without it.
+    one active consumer holds a lease in that database. Raises `ValueError` without it. `settings` are the group's own
+    unless given.
     """
+    settings = settings or group.settings
     by_stream = routes(group, store.domain)
     streams = list(by_stream)
     metrics.known_group(group.name, streams)
@@ -100,11 +106,14 @@ async def run_group(
             return
         if holes_of is not None:
             fill = partial(holes_of(reactor=store, stop=stop).fill, streams)
-            tasks.create_task(_every(settings.claim_every_seconds, fill, stop), name=f"{group.name} holes")
+            seconds = CLAIMS_PER_HOLE_CHECK * settings.claim_every_seconds
+            tasks.create_task(_every(seconds, fill, stop), name=f"{group.name} holes")
+        # All of them claim for the whole group: taken together they ask as often as one alone would.
+        of_each = replace(settings, claim_every_seconds=settings.claim_every_seconds * len(names))
         for name in names:
             membership = Membership(redis, group.name, name, streams)
-            settler = Settler(membership, by_stream, store, settings, stop, chance)
-            consumer = Consumer(membership, settler, settings, stop, chance, capacity=len(by_stream))
+            settler = Settler(membership, by_stream, store, of_each, stop, chance)
+            consumer = Consumer(membership, settler, of_each, stop, chance, capacity=len(by_stream))
             tasks.create_task(consumer.run(), name=name)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from bridge.settings import DEFAULTS, Settings
 from services import contracts
 from services.contracts import EventType
 from services.runtime.transaction import Tx
@@ -23,12 +24,16 @@ class Group:
     """How many consumers a process runs; effects do not depend on order between them."""
     reactions: Mapping[type[Message] | str, Reaction]
     """Reaction by event, or by wildcard: `*` for every event but its own domain's, `trading.*` for all of a domain,
-    its own too. An event that is named takes its own reaction rather than the wildcard's."""
+    its own too. An event that is named takes its own reaction rather than the wildcard's. Of an event in several
+    versions a wildcard means the oldest, until that is retired; a group may name more than one, and each event has its
+    effect once all the same."""
     excluding: frozenset[type[Message]] = field(default=frozenset())
     """Events that no wildcard includes."""
     ordered: bool = False
     """Whether events of the same subject are applied in the order of their stream: by one active consumer at a time,
     over all processes, where one that fails holds up its own subject alone."""
+    settings: Settings = DEFAULTS
+    """Its limits: how much it has in hand, how often and when it tries again, when it gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,12 @@ def routes(group: Group, owner: str) -> dict[str, Route]:
 
 
 def _matching(group: Group, pattern: str, owner: str) -> list[EventType]:
-    catalogue = contracts.events().values()
+    oldest: dict[str, EventType] = {}
+    for kind in contracts.events().values():
+        other = oldest.get(family := contracts.family_of(kind.stream))
+        if other is None or _version(kind) < _version(other):
+            oldest[family] = kind
+    catalogue = list(oldest.values())
     if pattern == "*":
         # A group that reads by wildcard what its own reactions publish would feed itself.
         return [kind for kind in catalogue if kind.domain != owner]
@@ -71,3 +81,7 @@ def _matching(group: Group, pattern: str, owner: str) -> list[EventType]:
     if rest != "*":
         raise ValueError(f"group {group.name}: {pattern!r} is no wildcard; use `*`, `<domain>.*` or the event's class")
     return [kind for kind in catalogue if kind.domain == domain]
+
+
+def _version(kind: EventType) -> int:
+    return int(kind.stream.rpartition(".v")[2])

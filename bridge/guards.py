@@ -1,7 +1,7 @@
 """Keeps the bus safe from its Redis: refuses one that may drop streams, and holds appends back before it is full."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from bridge import metrics
+from services.runtime.redis_client import each_node
 
 SLOW_AT = 0.8
 PAUSE_AT = 0.9
@@ -18,7 +19,7 @@ PAUSE_AT = 0.9
 SLOWEST_SECONDS = 0.2
 """Wait before a batch just below the pause; less towards SLOW_AT."""
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 LOOK_PAUSED_SECONDS = 0.2
 """How often memory is looked at. Paused, more often: appends go on within a second of memory freeing."""
 
@@ -39,6 +40,8 @@ class ServerState:
 
     run_id: str
     replication_id: str
+    primary: bool = True
+    """Whether it takes writes; a replica only may come to."""
     policy: str
     aof: bool
     persists: bool
@@ -53,6 +56,7 @@ class ServerState:
         return cls(
             run_id=str(info.get("run_id", "")),
             replication_id=str(info.get("master_replid", "")),
+            primary=info.get("role", "master") == "master",
             policy=str(info.get("maxmemory_policy", "")),
             aof=bool(int(info.get("aof_enabled", 0))),
             persists=all(info.get(name, "ok") == "ok" for name in _DISK),
@@ -66,14 +70,39 @@ class ServerState:
         return self.used_bytes / self.max_bytes if self.max_bytes else 0.0
 
 
-async def read_state(redis: Redis) -> ServerState:
-    """Asks the server. Raises `RedisError`, `OSError` or `TimeoutError` while it is away."""
-    async with asyncio.timeout(ANSWER_SECONDS):
-        return ServerState.of(await redis.info())
+async def read_states(redis: Redis) -> list[ServerState]:
+    """Asks the server, or each node of a cluster that answers. Raises `RedisError`, `OSError` or `TimeoutError` if none
+    does."""
+    answers = await _of_each(redis, read_state)
+    return [answer for answer in answers if isinstance(answer, ServerState)]
 
 
 async def refusals(redis: Redis) -> list[str]:
-    """Returns why streams are not safe on this server: nothing if they are."""
+    """Returns why streams are not safe on this server, or on these, replicas included: nothing if they are."""
+    answers = await _of_each(redis, _refusals_of_one)
+    return list(dict.fromkeys(reason for answer in answers if isinstance(answer, list) for reason in answer))
+
+
+async def read_state(node: Redis) -> ServerState:
+    """Asks one server. Raises `RedisError`, `OSError` or `TimeoutError` while it is away."""
+    async with asyncio.timeout(ANSWER_SECONDS):
+        return ServerState.of(await node.info())
+
+
+async def _of_each(redis: Redis, ask: Callable[[Redis], Awaitable[object]]) -> list[object]:
+    """Asks every node. Those that are away are told of by whoever needs them; if all are, so is Redis."""
+    answers: list[object] = await asyncio.gather(
+        *(ask(node) for node in await each_node(redis)), return_exceptions=True
+    )
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, RedisError | OSError | TimeoutError):
+            raise answer
+    if all(isinstance(answer, BaseException) for answer in answers):
+        raise next(answer for answer in answers if isinstance(answer, BaseException))
+    return answers
+
+
+async def _refusals_of_one(redis: Redis) -> list[str]:
     state = await read_state(redis)
     found = []
     if state.policy != "noeviction":
@@ -104,7 +133,7 @@ class Gate:
         self._insist = insist
         self._open = asyncio.Event()
         self._open.set()
-        self._server: tuple[str, str] | None = None
+        self._servers: frozenset[tuple[str, str]] = frozenset()
 
     async def passed(self) -> None:
         """Waits until appends may go on; a little when memory runs low."""
@@ -121,7 +150,7 @@ class Gate:
         self._open.clear()
 
     async def run(self, redis: Redis) -> None:
-        """Looks at the server until cancelled."""
+        """Looks at the server, or at all nodes, until cancelled."""
         while True:
             try:
                 await self.look(redis)
@@ -133,25 +162,26 @@ class Gate:
 
     async def look(self, redis: Redis) -> None:
         """Looks once, and opens or closes."""
-        state = await read_state(redis)
-        self.full = state.full
-        metrics.FULL.set(state.full)
-        metrics.REDIS_PERSISTS.set(state.persists)
+        states = await read_states(redis)
+        # Of a cluster's nodes the fullest counts: streams are spread over them all, and one gate holds them all up.
+        self.full = max((state.full for state in states if state.primary), default=0.0)
+        metrics.FULL.set(self.full)
+        metrics.REDIS_PERSISTS.set(all(state.persists for state in states))
         reason = ""
-        server = (state.run_id, state.replication_id)
-        if server != self._server or self.reason.startswith("unsafe"):
+        servers = frozenset((state.run_id, state.replication_id) for state in states)
+        if not servers <= self._servers or self.reason.startswith("unsafe"):
             # Another process, or another server after a failover: it may be set up otherwise.
             unsafe = [] if self._insist else await refusals(redis)
             reason = "unsafe: " + "; ".join(unsafe) if unsafe else ""
-            if self._server not in (None, server):
-                log.warning("redis.changed", run_id=state.run_id, replication_id=state.replication_id)
-            self._server = server
-        if not reason and state.full >= PAUSE_AT:
-            reason = f"{state.full:.0%} of maxmemory is used"
+            for run_id, replication_id in servers - self._servers if self._servers else ():
+                log.warning("redis.changed", run_id=run_id, replication_id=replication_id)
+            self._servers = servers
+        if not reason and self.full >= PAUSE_AT:
+            reason = f"{self.full:.0%} of maxmemory is used"
         if reason:
             self.pause(reason)
         elif self.reason:
-            log.warning("bridge.goes_on", after=self.reason, full=round(state.full, 3))
+            log.warning("bridge.goes_on", after=self.reason, full=round(self.full, 3))
             self.reason = ""
             metrics.PAUSED.set(0)
             self._open.set()

@@ -15,19 +15,18 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from bridge import metrics
-from bridge.append import EMPTY
+from bridge.applying import Reactor, apply_entries
 from bridge.backoff import Backoff, Random
-from bridge.entries import Entry, decode, is_transient
+from bridge.entries import Entry, is_transient
 from bridge.groups import Route
 from bridge.ids import ordinal_of
 from bridge.membership import ANSWER_SECONDS, dead_letter
 from bridge.outbox_client import History
-from bridge.settling import Reactor, Settings, pause
+from bridge.settings import Settings
+from bridge.settling import pause
 from services.runtime import inbox, leases
+from services.runtime.inbox import Effect
 from services.runtime.store import Store
-
-LEASE_MS = 30_000
-"""How long a filler that died keeps others waiting. Renewed with every batch."""
 
 log = structlog.get_logger()
 
@@ -68,24 +67,32 @@ class Holes:
         Raises `RedisError`, `AioRpcError` or `TimeoutError` when something is away; the next call goes on.
         """
         filled = 0
-        for stream in streams:
-            first, through = await self._span(stream)
-            if self.done_below(stream) < first:
+        for stream, (first, through) in (await self._spans(streams)).items():
+            # Ordinals begin with 1: a stream that still has its first entry has no hole.
+            if first > 1 and self.done_below(stream) < first:
                 filled += await self._fill(stream, first, through)
         return filled
 
-    async def _span(self, stream: str) -> tuple[int, str]:
-        """Returns the first ordinal that can be read from the stream, and an id from which on nothing is missing."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                info = await self._redis.xinfo_stream(stream)
-        except ResponseError:
-            return 0, EMPTY  # no stream, yet
-        if info["first-entry"]:
-            id_ = info["first-entry"][0].decode()
-            return ordinal_of(id_), id_
-        id_ = info["last-generated-id"].decode()
-        return ordinal_of(id_) + 1, id_
+    async def _spans(self, streams: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Returns the first ordinal that can be read of each stream, and an id from which on nothing is missing."""
+        pipe = self._redis.pipeline(transaction=False)
+        for stream in streams:
+            pipe.xinfo_stream(stream)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answers = await pipe.execute(raise_on_error=False)
+        spans = {}
+        for stream, info in zip(streams, answers, strict=True):
+            if isinstance(info, ResponseError):
+                continue  # no stream, yet
+            if isinstance(info, Exception):
+                raise info
+            if info["first-entry"]:
+                id_ = info["first-entry"][0].decode()
+                spans[stream] = ordinal_of(id_), id_
+            else:
+                id_ = info["last-generated-id"].decode()
+                spans[stream] = ordinal_of(id_) + 1, id_
+        return spans
 
     def done_below(self, stream: str) -> int:
         """Returns the ordinal below which the group is done with a stream."""
@@ -114,8 +121,8 @@ class Holes:
 
     async def _leads(self, stream: str) -> bool:
         """Takes or renews the lease; an ordered group has one for all it does, and needs no other."""
-        lease = self._lease(stream)
-        return self._ordered or await self._store.write(lambda tx: leases.take(tx, lease, self._holder, ms=LEASE_MS))
+        lease, lease_ms = self._lease(stream), self._settings.hole_lease_ms
+        return self._ordered or await self._store.write(lambda tx: leases.take(tx, lease, self._holder, ms=lease_ms))
 
     async def _skip_lost(self, stream: str, ordinal: int) -> None:
         """Passes over what is purged from the outbox too: it exists nowhere any more."""
@@ -124,37 +131,43 @@ class Holes:
             metrics.SKIPPED.labels(self._group, stream).inc(lost)
             log.error("group.history_lost", group=self._group, stream=stream, events=lost, below=ordinal)
 
-    async def _apply(self, stream: str, entries: Sequence[OutboxEntry]) -> int:
-        """Applies entries that come together; unless their order counts, they share commits."""
+    async def _apply(self, stream: str, page: Sequence[OutboxEntry]) -> int:
+        """Applies a page, one after the other if the order counts. Returns how many had their effect now."""
+        entries = [Entry(stream, entry.id, entry.envelope, deliveries=1) for entry in page]
         if self._ordered:
             done = 0
             for entry in entries:
                 if self._stop.is_set():
                     break  # the one before may have been left
-                done += await self._settle(Entry(stream, entry.id, entry.envelope, deliveries=1))
+                done += await self._settle(entry)
             return done
-        applied = await asyncio.gather(
-            *(self._settle(Entry(stream, entry.id, entry.envelope, deliveries=1)) for entry in entries)
-        )
-        return sum(applied)
+        effects = await self._attempt(entries)
+        failed = [(entry, error) for entry, error in zip(entries, effects, strict=True) if isinstance(error, Exception)]
+        later = await asyncio.gather(*(self._settle(entry, error) for entry, error in failed))
+        return effects.count(True) + sum(later)
 
-    async def _settle(self, entry: Entry) -> bool:
+    async def _settle(self, entry: Entry, error: Exception | None = None) -> bool:
         """Applies one entry, again and again if need be, and in the end gives it up as the consumers do."""
         backoff = Backoff(self._settings.retry_first_seconds, self._settings.retry_cap_seconds, self._chance)
-        route, failures = self._routes[entry.stream], 0
+        failures = 0
         while True:
-            try:
-                applied = await self._reactor.react(self._group, decode(entry, route.kind), route.reaction)
-                metrics.FILLED.labels(self._group, entry.stream).inc(applied)
-                return applied
-            except Exception as error:
-                failures += not is_transient(error)
-                if failures >= self._settings.max_deliveries and await self._bury(entry, error, failures):
-                    return False
-                log.warning("entry.failed", group=self._group, stream=entry.stream, id=entry.id, error=repr(error))
+            effect = error or (await self._attempt([entry]))[0]
+            if not isinstance(effect, Exception):
+                return effect
+            failures += not is_transient(effect)
+            if failures >= self._settings.max_deliveries and await self._bury(entry, effect, failures):
+                return False
+            log.warning("entry.failed", group=self._group, stream=entry.stream, id=entry.id, error=repr(effect))
             await pause(self._stop, backoff.next_seconds())
             if self._stop.is_set():
                 return False
+            error = None
+
+    async def _attempt(self, entries: Sequence[Entry]) -> list[Effect]:
+        effects = await apply_entries(self._reactor, self._group, self._routes, entries)
+        if entries:
+            metrics.FILLED.labels(self._group, entries[0].stream).inc(effects.count(True))
+        return effects
 
     async def _bury(self, entry: Entry, error: Exception, deliveries: int) -> bool:
         """Makes it a dead letter, if Redis lets it. First the letter: a crash in between makes two rather than none."""

@@ -12,3 +12,8 @@ def parse(text: str) -> Id:
 def ordinal_of(text: str) -> int:
     """Returns the dense number of an entry in its stream, from 1; 0 for the id before the first."""
     return parse(text)[1]
+
+
+def ms_of(text: str) -> int:
+    """Returns when an entry was recorded, ms since the epoch."""
+    return int(text.partition("-")[0])

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 
 import structlog
 from astra.event.v1.envelope_pb2 import Envelope
-from astra.event.v1.outbox_service_pb2 import Batch
+from astra.event.v1.outbox_service_pb2 import Batch, Entry
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from bridge import metrics
-from bridge.append import EMPTY, Elsewhere, Entry, append
+from bridge.append import EMPTY, Elsewhere, append
 from bridge.guards import Gate
-from bridge.ids import ordinal_of, parse
+from bridge.ids import ms_of, ordinal_of
+from services.runtime.outbox import BATCH_ENTRIES
 from services.telemetry import spans, tracing
 
 LANE_BATCHES = 2
@@ -23,6 +24,9 @@ REDIS_TIMEOUT_SECONDS = 10.0
 
 STREAM_CAP = 100_000
 """Entries that a stream never exceeds, whoever is behind; what a group misses then, it takes from the outbox."""
+
+NODE_ENTRIES = 100
+"""Entries in a node of a stream: Redis' `stream-node-max-entries`, unless somebody raises it."""
 
 log = structlog.get_logger()
 
@@ -48,7 +52,10 @@ class Lane:
         self._redis = redis
         self._gate = gate
         self._cap = cap
-        self._untrimmed = 0
+        self._margin = max(cap // 20, BATCH_ENTRIES)
+        """Entries that are appended between two cuts."""
+        self._room = 0
+        """Entries that may be appended before the next cut. None at first: who was here before may have left none."""
 
     async def put(self, batch: Batch) -> None:
         """Hands over a batch; waits while too many wait already."""
@@ -64,13 +71,15 @@ class Lane:
     async def append(self, batch: Batch) -> None:
         """Appends a batch, when there is room. Raises `Moved` if the stream ends elsewhere than it begins."""
         began_ns = spans.now_ns()
-        prev, entries = batch.prev, [Entry(entry.id, entry.envelope) for entry in batch.entries]
+        prev, entries = batch.prev, batch.entries
         if self.last == EMPTY != prev:
             # Asked from the start, the outbox begins later: what was before is purged from it.
             log.error("stream.history_lost", stream=self.stream, lost_through=prev)
             metrics.LOST.labels(self.stream).inc(ordinal_of(prev))
             prev = EMPTY
         metrics.PUBLISHED.labels(self.stream).inc(len(entries))
+        if self._room < len(entries):
+            await self._cut()
         while True:
             await self._gate.passed()
             try:
@@ -85,25 +94,19 @@ class Lane:
             break
         self.last = result.last
         metrics.APPENDED.labels(self.stream).inc(result.count)
-        latency = metrics.APPEND_SECONDS.labels(self.stream)
-        for entry in entries[len(entries) - result.count :]:
-            latency.observe(metrics.since(parse(entry.id)[0]))
+        appended = entries[len(entries) - result.count :]
+        seconds = metrics.since_all([ms_of(entry.id) for entry in appended])
+        metrics.APPEND_SECONDS.labels(self.stream).observe_all(seconds)
         if tracing.on():
-            _trace(self.stream, entries[len(entries) - result.count :], began_ns)
-        self._untrimmed += result.count
-        if self._untrimmed >= self._margin:
-            await self._cut()
-
-    @property
-    def _margin(self) -> int:
-        return max(1, self._cap // 20)
+            _trace(self.stream, appended, began_ns)
+        self._room -= result.count
 
     async def _cut(self) -> None:
-        """Keeps the stream below its cap until the next cut; whole nodes of the stream go, so some more stay."""
-        trim = self._redis.xtrim(self.stream, maxlen=max(0, self._cap - 3 * self._margin), approximate=True)
+        """Makes room below the cap for the next entries; only whole nodes of the stream go, so a part of one stays."""
+        trim = self._redis.xtrim(self.stream, maxlen=max(0, self._cap - self._margin - NODE_ENTRIES), approximate=True)
         async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
             cut = await trim
-        self._untrimmed = 0
+        self._room = self._margin
         if cut:
             metrics.CUT.labels(self.stream).inc(cut)
             log.info("stream.cut_to_cap", stream=self.stream, entries=cut, last_ordinal=ordinal_of(self.last))

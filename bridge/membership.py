@@ -87,6 +87,14 @@ class Membership:
         )
         return {row["message_id"].decode(): row["times_delivered"] for row in rows}
 
+    async def with_idle(self, idle_ms: int) -> list[str]:
+        """Returns the streams on which something has been pending for so long, asking about all of them at once."""
+        pipe = self._redis.pipeline(transaction=False)
+        for stream in self.joined:
+            pipe.xpending_range(stream, self.group, min="-", max="+", count=1, idle=idle_ms or None)
+        answers = await _in_time(pipe.execute())
+        return [stream for stream, rows in zip(self.joined, answers, strict=True) if rows]
+
     async def claim(self, stream: str, deliveries: Mapping[str, int], idle_ms: int) -> list[Entry]:
         """Takes over entries that are still idle; counts as a delivery. Two that claim one do not both get it."""
         rows = await _in_time(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,11 +16,13 @@ from bridge.groups import Reaction, Route
 from bridge.holes import Holes
 from bridge.ids import ordinal_of
 from bridge.membership import Membership
-from bridge.settling import Outcome, Settings, Settler, pause
+from bridge.settings import Settings
+from bridge.settling import Outcome, Settler, pause
 from services.runtime import leases
 from services.runtime.clock import uuid7
 from services.runtime.delivery import Delivery
 from services.runtime.errors import Unavailable
+from services.runtime.inbox import Effect
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
 
@@ -79,13 +82,13 @@ class Fenced:
         self._lease = lease
         self._holder = holder
 
-    async def react(self, group: str, delivery: Delivery, apply: Reaction) -> bool:
-        def fenced(tx: Tx, event: Any) -> None:
+    async def react_all(self, group: str, given: Sequence[tuple[Delivery, Reaction]]) -> list[Effect]:
+        def fenced(apply: Reaction, tx: Tx, event: Any) -> None:
             if not leases.holds(tx, self._lease, self._holder):
                 raise Unavailable(f"another consumer of {group} is active", reason="LEASE_LOST")
             apply(tx, event)
 
-        return await self._store.react(group, delivery, fenced)
+        return await self._store.react_all(group, [(delivery, partial(fenced, apply)) for delivery, apply in given])
 
     async def park(self, group: str, stream: str, ordinal: int) -> None:
         await self._store.park(group, stream, ordinal)
@@ -135,18 +138,18 @@ class OrderedConsumer(Consumer):
         """Takes up pending entries in their order; one that is worn ends the batch, and has a moment for itself."""
         after = "0-0"
         while not self._stop.is_set():
-            free = await self._free_workers(at_least=1)
+            free = await self._free(at_least=1)
             found = await self._membership.pending(stream, idle_ms=idle_ms, count=free, after=after, own=own)
             if not found:
                 return
             for id_, deliveries in found.items():
                 for entry in await self._membership.claim(stream, {id_: deliveries}, idle_ms):
-                    task = self._take(entry)
-                    if deliveries >= self._settings.max_deliveries:
-                        await asyncio.wait([task], timeout=ALONE_SECONDS)
+                    worker = self._take(entry)
+                    if worker and deliveries >= self._settings.max_deliveries:
+                        await asyncio.wait([worker], timeout=ALONE_SECONDS)
             after = list(found)[-1]
 
-    def _take(self, entry: Entry) -> asyncio.Task[None]:
+    def _take(self, entry: Entry) -> asyncio.Task[None] | None:
         if (entry.stream, entry.id) in self._in_hand:
             return self._in_hand[entry.stream, entry.id]
         self._seen[entry.stream] = max(self._seen.get(entry.stream, 0), ordinal_of(entry.id))

@@ -17,6 +17,7 @@ from astra.event.v1.outbox_service_pb2 import (
 from bridge.tail import OPTIONS
 from services import contracts
 from services.runtime.clock import uuid7
+from services.runtime.door import Door, Line
 
 TIMEOUT_SECONDS = 60.0
 
@@ -34,10 +35,10 @@ class History(Protocol):
 class OutboxClient:
     """Calls services by their authority `{service}.mesh`. Raises `AioRpcError`."""
 
-    def __init__(self, address: str, token: Callable[[], str]) -> None:
-        self._address = address
+    def __init__(self, door: Door, token: Callable[[], str]) -> None:
+        self._door = door
         self._token = token
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._lines: dict[str, Line] = {}
 
     async def read(self, stream: str, first: int, through: str) -> AsyncGenerator[tuple[int, list[Entry]], None]:
         """See `History`."""
@@ -79,15 +80,14 @@ class OutboxClient:
         return response
 
     async def close(self) -> None:
-        for channel in self._channels.values():
-            await channel.close()
+        for line in self._lines.values():
+            await line.close()
 
     def _channel(self, stream: str) -> grpc.aio.Channel:
         domain = contracts.events()[stream].domain
-        if domain not in self._channels:
-            options = (*OPTIONS, ("grpc.default_authority", f"{domain}.mesh"))
-            self._channels[domain] = grpc.aio.insecure_channel(self._address, options=options)
-        return self._channels[domain]
+        if domain not in self._lines:
+            self._lines[domain] = self._door.line(f"{domain}.mesh", OPTIONS)
+        return self._lines[domain].channel
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._token()}"), ("x-correlation-id", uuid7()))

@@ -25,6 +25,8 @@ from services.mesh import SERVICES, Mesh
 from services.runtime.certificates import server_credentials
 from services.runtime.clock import wall_clock
 from services.runtime.credentials import ServiceToken
+from services.runtime.door import Door
+from services.runtime.pulse import beating
 from services.runtime.readings import CertificateReadings
 from services.runtime.redis_client import connect
 from services.runtime.server import Server
@@ -70,7 +72,8 @@ class Bridge:
                 lags = run_lags(self.redis, list(contracts.events()))
                 running.append(tasks.create_task(lags, name="lags"))
                 running.append(tasks.create_task(self._watch_readiness(ready), name="readiness"))
-                await stop.wait()
+                async with beating():
+                    await stop.wait()
                 self.bus.stop()
                 await self.server.stop()
                 for task in running:
@@ -131,17 +134,18 @@ def build(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> Br
     gate = Gate(insist=insist)
     redis = connect(mesh, "bridge", timeout_seconds=None)
     token = ServiceToken(mesh.keys_dir, "bridge")
+    door = Door.of(mesh, "bridge")
     tails, publishers = [], []
     for service in SERVICES:
         streams = contracts.streams_of(service.name)
         if not streams:
             continue
-        tails.append(TailClient(mesh.addresses["envoy-internal"], service.name, token.bearer))
+        tails.append(TailClient(door, service.name, token.bearer))
         backoff = Backoff(RETRY_FIRST_SECONDS, RETRY_CAP_SECONDS, random.random)
         publishers.append(
             Publisher(service.name, streams=streams, tail=tails[-1], redis=redis, backoff=backoff, gate=gate)
         )
-    outboxes = OutboxClient(mesh.addresses["envoy-internal"], token.bearer)
+    outboxes = OutboxClient(door, token.bearer)
     trimmer = Trimmer(redis, list(contracts.events()), outboxes=outboxes, gate=gate, clock=wall_clock)
     bus = build_bus(mesh, redis, token.bearer, publishers, outboxes)
     return Bridge(
@@ -154,7 +158,7 @@ def build(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> Br
         outboxes=outboxes,
         bus=bus,
         server=Server(
-            address or mesh.addresses["bridge"],
+            address or mesh.listens("bridge"),
             {"astra.bridge.v1.BusService": bus},
             credentials=server_credentials(mesh, "bridge"),
         ),

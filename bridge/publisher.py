@@ -16,6 +16,7 @@ from bridge import metrics
 from bridge.backoff import Backoff
 from bridge.guards import Gate
 from bridge.lane import STREAM_CAP, Lane, Moved
+from bridge.stopped import Repaired, watch_stopped
 from bridge.tail import Tail
 from bridge.tail_repair import Ends
 
@@ -52,8 +53,8 @@ class Publisher:
         self._outage = ""
 
     async def run(self) -> None:
-        """Follows the outbox, again and again. Returns when every stream has stopped."""
-        while len(self.stopped) < len(self._streams):
+        """Follows the outbox, again and again."""
+        while True:
             try:
                 await self._follow()
             except* Exception as errors:
@@ -73,6 +74,9 @@ class Publisher:
             for stream, last in found.last.items()
         }
         async with asyncio.TaskGroup() as tasks, aclosing(self._tail(found.last)) as responses:
+            stopped = tasks.create_task(watch_stopped(self.stopped, self._redis, self._tail), name="stopped")
+            if not lanes:
+                await asyncio.wait([stopped])
             for stream, lane in lanes.items():
                 tasks.create_task(self._append_lane(lane), name=f"append {stream}")
             tasks.create_task(self._ends.watch(lanes, self.stopped), name=f"ends of {self.service}")
@@ -110,18 +114,28 @@ class Publisher:
     def _stop(self, stream: str, reason: str) -> None:
         """Leaves a stream alone. Nothing is written to it, so nothing gets worse; the outbox keeps its events."""
         self.stopped[stream] = reason
+        self._ends.known.pop(stream, None)  # whoever repairs it may shorten it
         metrics.STOPPED.labels(stream).set(1)
         log.error(
             "stream.stopped",
             stream=stream,
             service=self.service,
             reason=reason,
-            do="repair it, then restart the bridge",
+            do=f"python -m bridge reconcile {stream}; it goes on by itself then",
         )
+
+    def _go_on(self, streams: Sequence[str]) -> None:
+        """Takes up streams that somebody has repaired."""
+        for stream in streams:
+            del self.stopped[stream]
+            metrics.STOPPED.labels(stream).set(0)
+            log.warning("stream.goes_on", stream=stream, service=self.service)
 
     def _report(self, errors: ExceptionGroup[Exception]) -> None:
         for error in _leaves(errors):
-            if isinstance(error, Moved):
+            if isinstance(error, Repaired):
+                self._go_on(error.streams)
+            elif isinstance(error, Moved):
                 log.info("stream.moved", stream=error.stream, expected=error.expected, found=error.found)
             elif isinstance(error, grpc.aio.AioRpcError):
                 self._report_outage(f"{error.code().name}: {error.details()}")

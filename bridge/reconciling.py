@@ -10,6 +10,7 @@ from bridge.tail import TailClient
 from services import contracts
 from services.mesh import Mesh
 from services.runtime.credentials import ServiceToken
+from services.runtime.door import Door
 from services.runtime.redis_client import connect
 
 DONE, FAILED, UNDECIDED = 0, 1, 2
@@ -22,8 +23,9 @@ async def run(mesh: Mesh, stream: str, take: str) -> int:
         typer.echo(f"{stream!r} is no stream" if kind is None else "--take is `outbox` or `stream`", err=True)
         return FAILED
     token = ServiceToken(mesh.keys_dir, "bridge")
-    tail = TailClient(mesh.addresses["envoy-internal"], kind.domain, token.bearer)
-    outboxes = OutboxClient(mesh.addresses["envoy-internal"], token.bearer)
+    door = Door.of(mesh, "bridge")
+    tail = TailClient(door, kind.domain, token.bearer)
+    outboxes = OutboxClient(door, token.bearer)
     redis = connect(mesh, "bridge")
     try:
         histories = await read_histories(redis, tail, stream)
@@ -40,7 +42,7 @@ async def run(mesh: Mesh, stream: str, take: str) -> int:
         else:
             typer.echo(f"Choose: --take {'stream' if histories.continues else 'outbox'} is possible here.")
             return UNDECIDED
-        typer.echo("Restart the bridge: it goes on with this stream.")
+        typer.echo("The bridge goes on with this stream within a few seconds.")
     except (CannotReconcile, RedisError, OSError, TimeoutError, grpc.aio.AioRpcError) as error:
         text = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
         typer.echo(f"{stream}: {text}", err=True)

@@ -1,49 +1,27 @@
 """What becomes of one entry: done, tried again, or moved to the dead letters."""
 
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
-from typing import Protocol
 
 import structlog
 from redis.exceptions import RedisError
 
 from bridge import metrics
+from bridge.applying import Reactor, apply_entries
 from bridge.backoff import Backoff, Random
-from bridge.entries import Entry, decode, is_transient
-from bridge.groups import Reaction, Route
-from bridge.ids import ordinal_of, parse
+from bridge.entries import Entry, is_transient
+from bridge.groups import Route
+from bridge.ids import ms_of, ordinal_of
 from bridge.membership import Membership
-from services.runtime.delivery import Delivery
+from bridge.settings import Settings
 from services.runtime.errors import Unavailable
+from services.runtime.inbox import Effect
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How a consumer works."""
-
-    workers: int = 512
-    """Entries in hand at once, at least one for each stream; the more, the more share a commit."""
-    block_ms: int = 1_000
-    """How long a read waits for entries; also how long a stop waits for the read."""
-    idle_ms: int = 30_000
-    """How long an entry is left with a silent consumer before others take it."""
-    claim_every_seconds: float = 5.0
-    max_deliveries: int = 5
-    """Deliveries after which a failing entry becomes a dead letter."""
-    retry_first_seconds: float = 0.1
-    retry_cap_seconds: float = 2.0
-    forget_ms: int = 3_600_000
-    """How long a consumer that holds nothing is silent before its name is deleted."""
-    drain_seconds: float = 5.0
-    """How long entries in hand may take after a stop; the rest is finished at the next start."""
-
-
-DEFAULTS = Settings()
 
 
 class Outcome(Enum):
@@ -57,23 +35,12 @@ class Outcome(Enum):
     """Still pending: because of the stop, or because Redis refused the dead letter."""
 
 
-class Reactor(Protocol):
-    """The store's side: applies an event once per group."""
-
-    @property
-    def domain(self) -> str: ...
-
-    async def react(self, group: str, delivery: Delivery, apply: Reaction) -> bool: ...
-
-    async def park(self, group: str, stream: str, ordinal: int) -> None: ...
-
-
 class EndsProcess(Exception):
     """An entry was taken up so often without an outcome that its reaction must have ended the process each time."""
 
 
 class Settler:
-    """Sees to a consumer's entries, one by one, for as long as it takes."""
+    """Sees to a consumer's entries: to many at once, and to one that fails for as long as it takes."""
 
     def __init__(
         self,
@@ -91,19 +58,27 @@ class Settler:
         self._stop = stop
         self._chance = chance
 
-    async def settle(self, entry: Entry) -> Outcome:
-        """Applies an entry, again and again if need be.
+    async def settle_all(self, entries: Sequence[Entry]) -> list[Effect]:
+        """Applies entries together, once, and returns what became of each."""
+        effects = await apply_entries(self._store, self._membership.group, self._routes, entries)
+        done: dict[str, list[int]] = defaultdict(list)
+        for entry, effect in zip(entries, effects, strict=True):
+            if not isinstance(effect, Exception):
+                done[entry.stream].append(ms_of(entry.id))
+        for stream, times_ms in done.items():
+            consumed, seconds = metrics.of_effects(self._membership.group, stream)
+            consumed.inc(len(times_ms))
+            seconds.observe_all(metrics.since_all(times_ms))
+        return effects
+
+    async def settle(self, entry: Entry, error: Exception | None = None) -> Outcome:
+        """Applies one entry, that may have failed with an error already, again and again if need be.
 
         What is left is taken up again at the next start, or when it has been idle.
         """
         backoff = Backoff(self._settings.retry_first_seconds, self._settings.retry_cap_seconds, self._chance)
-        while True:
-            error = await self._attempt(entry)
-            if error is None:
-                consumed, seconds = metrics.of_effects(self._membership.group, entry.stream)
-                consumed.inc()
-                seconds.observe(metrics.since(parse(entry.id)[0]))
-                return Outcome.DONE
+        error = error or await self._attempt(entry)
+        while error is not None:
             transient = is_transient(error)
             if not transient and entry.deliveries >= self._settings.max_deliveries:
                 return await self._bury(entry, error)
@@ -116,16 +91,14 @@ class Settler:
                 entry = replace(entry, deliveries=entry.deliveries + 1)
                 with suppress(RedisError, OSError):
                     await self._membership.count_delivery(entry)
+            error = await self._attempt(entry)
+        return Outcome.DONE
 
     async def _attempt(self, entry: Entry) -> Exception | None:
         if entry.deliveries > 2 * self._settings.max_deliveries:
             return EndsProcess(f"{entry.deliveries} deliveries, and none came to an end")
-        route = self._routes[entry.stream]
-        try:
-            await self._store.react(self._membership.group, decode(entry, route.kind), route.reaction)
-        except Exception as error:
-            return error
-        return None
+        (effect,) = await self.settle_all([entry])
+        return effect if isinstance(effect, Exception) else None
 
     async def _bury(self, entry: Entry, error: Exception) -> Outcome:
         try:

@@ -3,11 +3,11 @@
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
-import grpc
 from astra.event.v1.outbox_service_pb2 import Cursor, TailRequest, TailResponse
 
 from services import contracts
 from services.runtime.clock import uuid7
+from services.runtime.door import Door
 
 Tail = Callable[[Mapping[str, str]], AsyncGenerator[TailResponse, None]]
 """Follows an outbox from the cursors by stream. To be closed by `contextlib.aclosing`."""
@@ -33,19 +33,18 @@ OPTIONS = (
 class TailClient:
     """Calls one service by its authority `{service}.mesh`: the path is the same in every service."""
 
-    def __init__(self, address: str, service: str, token: Callable[[], str]) -> None:
-        options = (*OPTIONS, ("grpc.default_authority", f"{service}.mesh"))
-        self._channel = grpc.aio.insecure_channel(address, options=options)
-        self._call: Any = self._channel.unary_stream(
-            _TAIL.path, request_serializer=TailRequest.SerializeToString, response_deserializer=TailResponse.FromString
-        )
+    def __init__(self, door: Door, service: str, token: Callable[[], str]) -> None:
+        self._line = door.line(f"{service}.mesh", OPTIONS)
         self._token = token
 
     async def __call__(self, cursors: Mapping[str, str]) -> AsyncGenerator[TailResponse, None]:
         """Follows the outbox from the cursors until the service, or the caller, ends it. Raises `AioRpcError`."""
         request = TailRequest(cursors=[Cursor(stream=stream, id=id_) for stream, id_ in cursors.items()])
         metadata = (("authorization", f"Bearer {self._token()}"), ("x-correlation-id", uuid7()))
-        call = self._call(request, metadata=metadata)
+        tail: Any = self._line.channel.unary_stream(
+            _TAIL.path, request_serializer=TailRequest.SerializeToString, response_deserializer=TailResponse.FromString
+        )
+        call = tail(request, metadata=metadata)
         try:
             async for response in call:
                 yield response
@@ -54,4 +53,4 @@ class TailClient:
 
     async def close(self) -> None:
         """Closes the channel, and with it the calls on it."""
-        await self._channel.close()
+        await self._line.close()

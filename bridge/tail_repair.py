@@ -6,6 +6,7 @@ lost something. What is missing comes from the outbox by itself once the stream 
 """
 
 import asyncio
+import itertools
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,9 @@ from bridge.lane import REDIS_TIMEOUT_SECONDS, Lane, Moved
 
 EVERY_SECONDS = 1.0
 """How often the ends of all streams are compared with what was appended, also while nothing happens."""
+
+GROUPS_EVERY = 5
+"""Every so many looks the groups are asked for too: they hardly change, and consumers join again by themselves."""
 
 log = structlog.get_logger()
 
@@ -58,11 +62,11 @@ class Ends:
     async def watch(self, lanes: Mapping[str, Lane], stopped: Container[str]) -> None:
         """Compares until cancelled. Raises `Moved` for the first stream that does not end as it must."""
         ahead: dict[str, str] = {}
-        while True:
+        for look in itertools.count():
             await asyncio.sleep(EVERY_SECONDS)
             # Taken before the question: an append that is acknowledged in between only moves a stream forward.
             expected = {stream: lane.last for stream, lane in lanes.items() if stream not in stopped}
-            found = await self._ask(list(expected))
+            found = await self._ask(list(expected), with_groups=look % GROUPS_EVERY == 0)
             for stream, last in found.last.items():
                 self._groups.setdefault(stream, set()).update(found.groups[stream])
                 behind = parse(last) < parse(expected[stream])
@@ -72,15 +76,17 @@ class Ends:
                     raise Moved(stream, expected=expected[stream], found=last)
             ahead = found.last
 
-    async def _ask(self, streams: Sequence[str]) -> Found:
+    async def _ask(self, streams: Sequence[str], *, with_groups: bool = True) -> Found:
         pipe = self._redis.pipeline(transaction=False)
         for stream in streams:
             pipe.xinfo_stream(stream)
+        for stream in streams if with_groups else ():
             pipe.xinfo_groups(stream)
         async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
             answers = await pipe.execute(raise_on_error=False)
         found = Found()
-        for stream, info, groups in zip(streams, answers[::2], answers[1::2], strict=True):
+        infos, group_lists = answers[: len(streams)], answers[len(streams) :] or [()] * len(streams)
+        for stream, info, groups in zip(streams, infos, group_lists, strict=True):
             if isinstance(info, ResponseError) and "no such key" in str(info):
                 found.last[stream], found.groups[stream] = EMPTY, set()
             elif isinstance(info, ResponseError) and str(info).startswith("WRONGTYPE"):

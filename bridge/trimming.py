@@ -16,6 +16,7 @@ from bridge.append import EMPTY
 from bridge.guards import SLOW_AT, Gate
 from bridge.ids import Id, parse
 from bridge.lane import REDIS_TIMEOUT_SECONDS
+from services.runtime import revocations
 from services.runtime.clock import Clock
 
 EVERY_SECONDS = 5.0
@@ -23,6 +24,9 @@ PURGE_EVERY_SECONDS = 600.0
 
 KEEP_MS = 10 * 60 * 1000
 """How long finished entries stay for whoever looks, unless Redis runs full."""
+
+KEEP_LONGER_MS: Mapping[str, int] = {revocations.STREAM: revocations.KEPT_MS}
+"""Streams that are followed by no group but by every server; one that was away for less must find no gap there."""
 
 log = structlog.get_logger()
 
@@ -88,10 +92,11 @@ class Trimmer:
     async def trim(self) -> int:
         """Trims once. Returns how many entries went; whole nodes of a stream go, so some more stay."""
         keep_ms = 0 if self._gate.full >= SLOW_AT else self._keep_ms
-        newest = (self._clock() - keep_ms, 0)
+        now_ms = self._clock()
         pipe = self._redis.pipeline(transaction=False)
         for stream, finished in (await self.finished()).items():
-            ms, ordinal = min(finished.below, newest)
+            newest_ms = now_ms - max(keep_ms, KEEP_LONGER_MS.get(stream, 0))
+            ms, ordinal = min(finished.below, (newest_ms, 0))
             pipe.xtrim(stream, minid=f"{max(0, ms)}-{ordinal}", approximate=True)
         async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
             trimmed = sum(count for count in await pipe.execute(raise_on_error=False) if isinstance(count, int))

@@ -1,9 +1,12 @@
-"""The command line: `render`, `check` and `serve`."""
+"""The command line: the configuration, Envoy itself, and what stands beside it."""
 
 import json
 import os
+import signal
+import sys
 import tempfile
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from rich.console import Console
 
-from envoy import discovery, ratelimit
-from envoy.binary import command, environment_of_envoy, find_binary, validate
+from envoy import discovery, ratelimit, restarter
+from envoy.binary import command, epoch_of, find_binary, validate
+from envoy.policy import Policy
 from envoy.render import Rendering, render, service_keys_of
 from services.mesh import Mesh
 from services.runtime.logs import configure_logs
@@ -38,9 +42,7 @@ def check() -> None:
         mesh = replace(_mesh_or_default(), state_dir=Path(folder))
         rendering = render(mesh, _throwaway_keys())
         rendering.write()
-        if refusal := validate(rendering, find_binary()):
-            console.print(f"Envoy refuses the configuration:\n{refusal}", markup=False, style="red")
-            raise typer.Exit(1)
+        _refuse_what_envoy_refuses(rendering)
     console.print(f"Envoy accepts the configuration ({len(rendering.files)} files)", style="green")
 
 
@@ -62,18 +64,66 @@ def discover() -> None:
 def serve(
     log_path: Annotated[Path | None, typer.Option(help="File for Envoy's own log; stderr if not given.")] = None,
 ) -> None:
-    """Writes the configuration and becomes Envoy, under the same process id."""
-    binary = find_binary()
-    mesh = Mesh.load()
+    """Writes the configuration and runs Envoy: SIGTERM lets it end its calls, `restart` (or SIGHUP) replaces it."""
+    mesh, policy, binary = Mesh.load(), Policy(), find_binary()
     rendering = _written(mesh)
     Target(process="envoy", service="envoy", address=mesh.addresses["envoy-metrics"]).announce(mesh)
-    os.execve(binary, command(binary, rendering.bootstrap, log_path=log_path), environment_of_envoy())  # noqa: S606
+    settings = restarter.Settings(
+        command=command(binary, rendering.bootstrap, log_path=log_path),
+        refresh=[sys.executable, "-m", "envoy", "refresh"],
+        admin=mesh.addresses["envoy-admin"],
+        folder=str(rendering.bootstrap.parent),
+        drain_seconds=policy.drain_seconds,
+        handover_seconds=policy.handover_seconds,
+        stop_seconds=policy.stop_seconds,
+    )
+    # As a script, isolated: it imports nothing of ours, and stays small.
+    line = [sys.executable, "-I", restarter.__file__, json.dumps(asdict(settings))]
+    os.execv(sys.executable, line)  # noqa: S606
+
+
+@app.command()
+def refresh() -> None:
+    """Writes the configuration anew if the real Envoy accepts it; calls go on to where they go now."""
+    mesh = Mesh.load()
+    rendering = render(mesh, service_keys_of(mesh))
+    _refuse_what_envoy_refuses(rendering)
+    rendering.write(keep_endpoints=True)
+
+
+@app.command()
+def restart(
+    within_seconds: Annotated[float, typer.Option(help="How long the new Envoy may take to be there.")] = 60,
+) -> None:
+    """Replaces the running Envoy by one with the configuration, and the binary, of now; no call fails by it."""
+    mesh = Mesh.load()
+    rendering = render(mesh, service_keys_of(mesh))
+    _refuse_what_envoy_refuses(rendering)
+    try:
+        pid, before = int((rendering.bootstrap.parent / "serve.pid").read_text()), epoch_of(mesh)
+        os.kill(pid, signal.SIGHUP)
+    except (OSError, ValueError) as error:
+        console.print(f"no Envoy of this mesh runs here ({error}); `python -m envoy serve` starts one", style="red")
+        raise typer.Exit(1) from error
+    deadline = time.monotonic() + within_seconds
+    while (now := epoch_of(mesh, or_else=before)) == before:
+        if time.monotonic() > deadline:
+            console.print(f"no new Envoy after {within_seconds:g} s; its log says why", style="red")
+            raise typer.Exit(1)
+        time.sleep(0.05)
+    console.print(f"Envoy {now + 1} has taken over; the one before ends its calls", style="green")
 
 
 def _written(mesh: Mesh) -> Rendering:
     rendering = render(mesh, service_keys_of(mesh))
     rendering.write()
     return rendering
+
+
+def _refuse_what_envoy_refuses(rendering: Rendering) -> None:
+    if refusal := validate(rendering, find_binary()):
+        console.print(f"Envoy refuses the configuration:\n{refusal}", markup=False, style="red")
+        raise typer.Exit(1)
 
 
 def _mesh_or_default() -> Mesh:

@@ -89,6 +89,8 @@ def services_provider(policy: Policy, service_keys: str) -> Node:
     return {
         **_provider(SERVICES, policy, subject="service:[a-z0-9-]+"),
         "local_jwks": {"inline_string": service_keys},
+        # Not so for users: a token that is in the cache passes although its key has been withdrawn.
+        "jwt_cache_config": {"jwt_cache_size": policy.cached_tokens},
         "claim_to_headers": [{"header_name": "x-astra-service", "claim_name": "sub"}],
     }
 

@@ -1,7 +1,9 @@
 """The real Envoy: where its binary is, how it is started, and its own opinion of a rendering."""
 
+import json
 import os
 import subprocess
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import yaml
 
 from envoy.notation import Node, to_yaml
 from envoy.render import Rendering
-from services.mesh import ROOT
+from services.mesh import ROOT, Mesh
 
 VALIDATE_TIMEOUT_SECONDS = 30
 
@@ -28,7 +30,7 @@ def find_binary(environment: Mapping[str, str] = os.environ, tools: Path = ROOT 
 
 def command(binary: Path, bootstrap: Path, *, log_path: Path | None = None) -> list[str]:
     """Returns the command line of a serving Envoy; it logs to stderr unless a path is given."""
-    line = [str(binary), "--config-path", str(bootstrap), "--concurrency", "1", "--disable-hot-restart"]
+    line = [str(binary), "--config-path", str(bootstrap), "--concurrency", "1"]
     line += ["--file-flush-interval-msec", "100", "--log-level", "warn"]
     return [*line, "--log-path", str(log_path)] if log_path else line
 
@@ -36,6 +38,20 @@ def command(binary: Path, bootstrap: Path, *, log_path: Path | None = None) -> l
 def environment_of_envoy(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Returns the environment without what concerns only Python."""
     return {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+
+
+def epoch_of(mesh: Mesh, *, or_else: int | None = None) -> int:
+    """Returns how many Envoys ran before the one that takes calls now. OSError, or `or_else`, if none answers."""
+    try:
+        with urllib.request.urlopen(f"http://{mesh.addresses['envoy-admin']}/server_info", timeout=1) as answer:
+            info = json.load(answer)
+    except (OSError, ValueError):
+        if or_else is None:
+            raise
+        return or_else
+    if info["state"] != "LIVE" and or_else is not None:
+        return or_else
+    return int(info["command_line_options"]["restart_epoch"])
 
 
 def validate(rendering: Rendering, binary: Path) -> str | None:

@@ -2,12 +2,12 @@
 
 from envoy import tls
 from envoy.auth import JWKS_CLUSTER
-from envoy.endpoints import endpoints_path, load_assignment
+from envoy.endpoints import by_file, endpoints_path, load_assignment
 from envoy.limits import RATELIMIT_CLUSTER
-from envoy.notation import Node, duration, extension, is_ip, keepalive, typed
+from envoy.notation import Node, duration, extension, keepalive, typed
 from envoy.policy import Policy
 from services.contracts import rpcs
-from services.mesh import PORTS, SERVICES, Mesh
+from services.mesh import PORTS, SERVICES, Mesh, is_ip
 
 REFLECTION = "reflection"
 
@@ -61,6 +61,7 @@ def jwks_cluster(mesh: Mesh, policy: Policy) -> Node:
         "name": JWKS_CLUSTER,
         **_fixed(mesh, JWKS_CLUSTER),
         "connect_timeout": duration(policy.connect_timeout_seconds),
+        **tls.transport(mesh, JWKS_CLUSTER, alpn="http/1.1"),
     }
 
 
@@ -146,7 +147,7 @@ def _http2(policy: Policy) -> Node:
 
 def _discovery(mesh: Mesh, name: str) -> Node:
     """Returns how the instances are found: by the endpoint file, or by DNS where the address is a name."""
-    if not is_ip(mesh.host(name)):
+    if not by_file(mesh, name):
         return _fixed(mesh, name)
     source = {"path_config_source": {"path": str(endpoints_path(mesh, name))}, "resource_api_version": "V3"}
     return {"type": "EDS", "eds_cluster_config": {"service_name": name, "eds_config": source}}

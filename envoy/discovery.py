@@ -1,6 +1,7 @@
 """Turns the registry into Envoy's endpoint files: what registers takes traffic, what leaves gets no more."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +13,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from envoy.clusters import upstream_names
-from envoy.endpoints import endpoints_file, endpoints_path, write_endpoints
-from envoy.notation import is_ip
-from services.mesh import Mesh
+from envoy.endpoints import by_file, endpoints_file, endpoints_path, write_endpoints
+from services.mesh import Mesh, is_ip
 from services.runtime import metrics
+from services.runtime.pulse import beating
 from services.runtime.redis_client import connect
 from services.runtime.registry import HEARTBEAT_SECONDS, Instance, Seen, forget, read_registry
 from services.telemetry.face import shown
@@ -38,8 +39,10 @@ class Discovery:
         self._mesh = mesh
         self._redis = redis
         self._monotonic = monotonic
-        self._names = [name for name in upstream_names() if is_ip(mesh.host(name))]
+        self._names = [name for name in upstream_names() if by_file(mesh, name)]
         self._known = {name: _written(endpoints_path(mesh, name)) for name in self._names}
+        self._seen: dict[str, tuple[int, int, tuple[str, ...]]] = {}
+        """Files as they were last found right: inode, time of change, addresses."""
         self._outage = ""
         self._settled_at = 0.0
 
@@ -110,10 +113,15 @@ class Discovery:
         for name in self._names:
             known = self._known[name]
             path = endpoints_path(self._mesh, name)
-            if not known or (path.exists() and path.read_text() == endpoints_file(name, known)):
+            # Looked at five times a second: a file that nobody has touched since is not read again.
+            stamp = _stamp(path, known)
+            if not known or (stamp is not None and stamp == self._seen.get(name)):
                 continue
-            write_endpoints(self._mesh, name, known)
-            log.info("discovery.moved", service=name, addresses=list(known))
+            if stamp is None or path.read_text() != endpoints_file(name, known):
+                write_endpoints(self._mesh, name, known)
+                log.info("discovery.moved", service=name, addresses=list(known))
+            if (found := _stamp(path, known)) is not None:
+                self._seen[name] = found
 
 
 def endpoints(seen: Sequence[Seen], *, may_drop: bool) -> dict[str, list[str]]:
@@ -143,8 +151,9 @@ async def serve(mesh: Mesh) -> None:
         return discovery.outage
 
     try:
-        with shown(mesh, "discovery", "discovery", {"registry": registry}):
-            await discovery.run(stop)
+        async with beating():
+            with shown(mesh, "discovery", "discovery", {"registry": registry}):
+                await discovery.run(stop)
     finally:
         await redis.aclose()
 
@@ -153,6 +162,15 @@ def _sound(instance: Instance) -> bool:
     """Tells whether Envoy could call the address; one bad entry must not spoil a whole file."""
     host, _, port = instance.address.rpartition(":")
     return is_ip(host) and port.isdigit() and 0 < int(port) < 65536
+
+
+def _stamp(path: Path, addresses: Sequence[str]) -> tuple[int, int, tuple[str, ...]] | None:
+    """Returns what tells whether a file is still the one that was last looked at; None without a file."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, tuple(addresses)
 
 
 def _written(path: Path) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envoy.notation import Node, socket_address, to_yaml, typed, write_atomically
-from services.mesh import Mesh
+from services.mesh import SERVICES, Mesh, is_ip
 
 FOLDER = "endpoints"
 
@@ -12,6 +12,12 @@ FOLDER = "endpoints"
 def endpoints_path(mesh: Mesh, cluster: str) -> Path:
     """Returns the path of a cluster's endpoint file."""
     return mesh.state_dir / "envoy" / FOLDER / f"{cluster}.yaml"
+
+
+def by_file(mesh: Mesh, name: str) -> bool:
+    """Tells whether a cluster's instances stand in its endpoint file: not where DNS has to find them."""
+    registers = mesh.registry and name in {service.name for service in SERVICES}
+    return registers or is_ip(mesh.host(name))
 
 
 def load_assignment(cluster: str, addresses: Sequence[str]) -> Node:

@@ -1,7 +1,7 @@
 """The two doors: the public listener, and the internal one for the mesh's own processes."""
 
-from envoy import auth, browsers, limits, routes, statistics, tracing
-from envoy.notation import Node, duration, extension, is_ip, keepalive, socket_address
+from envoy import auth, browsers, limits, routes, statistics, tls, tracing
+from envoy.notation import Node, duration, extension, keepalive, socket_address
 from envoy.policy import Policy
 from services.mesh import Mesh
 
@@ -23,6 +23,8 @@ LOG_FIELDS = {
     "service": "%REQ(X-ASTRA-SERVICE)%",
     "correlation_id": "%REQ(X-CORRELATION-ID):64%",
     "request_id": "%REQ(X-REQUEST-ID)%",
+    # Holds the trace id, of the caller's trace or of one that began here (W3C Trace Context).
+    "traceparent": "%REQ(TRACEPARENT):64%",
 }
 """One line of the access log. Named header by header: no token and no query string gets in."""
 
@@ -52,7 +54,7 @@ def internal_listener(mesh: Mesh, policy: Policy, service_keys: str) -> Node:
         streams=policy.internal_streams,
         entry_headers=auth.entry_headers(client_address=False),
     )
-    return _listener("envoy-internal", mesh, manager)
+    return _listener("envoy-internal", mesh, manager, tls.door(mesh))
 
 
 def access_log(mesh: Mesh, listener: str) -> Node:
@@ -103,13 +105,12 @@ def _connection_manager(
     )
 
 
-def _listener(name: str, mesh: Mesh, manager: Node) -> Node:
-    host = mesh.host(name)
+def _listener(name: str, mesh: Mesh, manager: Node, transport: Node | None = None) -> Node:
+    host, _, port = mesh.listens(name).rpartition(":")
     return {
         "name": name,
-        # A name is how others reach this container; inside it every address is meant.
-        "address": socket_address(host if is_ip(host) else "0.0.0.0", mesh.port(name)),  # noqa: S104
+        "address": socket_address(host, int(port)),
         # A second Envoy on the same port fails, rather than taking half of the connections.
         "enable_reuse_port": False,
-        "filter_chains": [{"filters": [manager]}],
+        "filter_chains": [{"filters": [manager], **(transport or {})}],
     }

@@ -1,6 +1,5 @@
 """How Envoy's objects are written down: typed configs, durations, addresses, YAML."""
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import Any
@@ -33,15 +32,6 @@ def socket_address(host: str, port: int) -> Node:
 def keepalive(interval_seconds: float, timeout_seconds: float) -> Node:
     """Returns HTTP/2 pings, which find a peer that is gone while a stream is silent."""
     return {"interval": duration(interval_seconds), "timeout": duration(timeout_seconds)}
-
-
-def is_ip(host: str) -> bool:
-    """Tells an IP address from a name that DNS has to resolve, such as a container's."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def to_yaml(tree: Node) -> str:

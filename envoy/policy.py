@@ -47,11 +47,20 @@ class Policy:
     jwks_cache_seconds: float = 5
     jwks_timeout_seconds: float = 1
     clock_skew_seconds: int = 5
+    cached_tokens: int = 1000
+    """Tokens of processes whose signature is not verified again with every call."""
 
     ratelimit_timeout_seconds: float = 0.3
     """How long a call waits for the rate limit service; then it passes."""
     limited_callers: int = 10_000
     """Callers that are counted at the same time, of each limited rpc; the one longest silent is forgotten."""
+
+    drain_seconds: int = 5
+    """How long after a restart every connection to the Envoy before is told to end at its next answer."""
+    handover_seconds: int = 35
+    """When after a restart the Envoy before ends: longer than any unary call; streams that are left are cut."""
+    stop_seconds: float = 6
+    """How long calls under way may take when Envoy is stopped for good; below what supervisors wait, often 10 s."""
 
     cors_max_age_seconds: int = 600
 

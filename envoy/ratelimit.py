@@ -19,6 +19,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from services.mesh import Mesh
 from services.runtime.certificates import server_credentials
 from services.runtime.limiter import Limiter, Standing
+from services.runtime.pulse import beating
 from services.telemetry.face import shown
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
@@ -102,13 +103,14 @@ async def serve(mesh: Mesh) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     limiter = Limiter(mesh)
-    server = RateLimitServer(mesh.addresses["ratelimit"], limiter, credentials=server_credentials(mesh, "ratelimit"))
+    server = RateLimitServer(mesh.listens("ratelimit"), limiter, credentials=server_credentials(mesh, "ratelimit"))
 
     async def redis() -> str:
         return "" if await limiter.ping() else "Redis does not answer: calls pass uncounted"
 
     await server.start()
     log.info("ratelimit.serving", address=mesh.addresses["ratelimit"])
-    with shown(mesh, "ratelimit", "ratelimit", {"redis": redis}):
-        await stop.wait()
+    async with beating():
+        with shown(mesh, "ratelimit", "ratelimit", {"redis": redis}):
+            await stop.wait()
     await server.stop()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from envoy import scraping, statistics, tls, tracing
 from envoy.clusters import clusters, upstream_names
-from envoy.endpoints import endpoints_file, endpoints_path
+from envoy.endpoints import FOLDER, by_file, endpoints_file, endpoints_path
 from envoy.listeners import internal_listener, public_listener
-from envoy.notation import Node, extension, is_ip, socket_address, to_yaml, write_atomically
+from envoy.notation import Node, extension, socket_address, to_yaml, write_atomically
 from envoy.policy import Policy
-from services.mesh import HOST, Mesh
+from services.mesh import HOST, Mesh, is_ip
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,14 @@ class Rendering:
     bootstrap: Path
     files: Mapping[Path, str]
 
-    def write(self) -> None:
-        """Writes the files, and makes the folder of the logs, without which Envoy refuses its configuration."""
+    def write(self, *, keep_endpoints: bool = False) -> None:
+        """Writes the files, and makes the folder of the logs, without which Envoy refuses its configuration.
+
+        With `keep_endpoints` calls go on to where they go now, whatever the map says.
+        """
         for path, text in self.files.items():
-            write_atomically(path, text)
+            if not (keep_endpoints and path.parent.name == FOLDER and path.exists()):
+                write_atomically(path, text)
         (self.bootstrap.parents[1] / "log").mkdir(parents=True, exist_ok=True)
 
 
@@ -34,6 +38,9 @@ def render(mesh: Mesh, service_keys: str, policy: Policy | None = None) -> Rende
     for name in upstream_names():
         if is_ip(mesh.host(name)):
             files[endpoints_path(mesh, name)] = endpoints_file(name, [mesh.addresses[name]])
+        elif by_file(mesh, name) and not endpoints_path(mesh, name).exists():
+            # Envoy takes no names here. Discovery writes the addresses as the instances register, and they stay.
+            files[endpoints_path(mesh, name)] = endpoints_file(name, [])
     files.update(tls.secret_files(mesh))
     return Rendering(path, files)
 

@@ -1,7 +1,7 @@
 """Envoy's own numbers and readiness, without the rest of its admin face, which could stop it."""
 
-from envoy.notation import Node, duration, extension, is_ip, socket_address
-from services.mesh import HOST, Mesh
+from envoy.notation import Node, duration, extension, socket_address
+from services.mesh import ANY_HOST, HOST, Mesh, is_ip
 
 ADMIN = "envoy-admin"
 TIMEOUT_SECONDS = 5.0
@@ -30,7 +30,7 @@ def listener(mesh: Mesh) -> Node:
     host = mesh.host("envoy-metrics")
     return {
         "name": "envoy-metrics",
-        "address": socket_address(host if is_ip(host) else "0.0.0.0", mesh.port("envoy-metrics")),  # noqa: S104
+        "address": socket_address(host if is_ip(host) else ANY_HOST, mesh.port("envoy-metrics")),
         "enable_reuse_port": False,
         "filter_chains": [{"filters": [manager]}],
     }

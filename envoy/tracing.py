@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from envoy.notation import Node, duration, extension, is_ip, socket_address
+from envoy.notation import Node, duration, extension, socket_address
+from services.mesh import is_ip
 from services.telemetry.tracing import endpoint, is_wanted
 
 CLUSTER = "otlp"

@@ -1,6 +1,7 @@
 """`python -m gateway`: serves the REST face of a mesh until SIGTERM, then drains; SIGHUP reads the descriptors anew."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Mapping
@@ -14,11 +15,13 @@ import uvloop
 from aiohttp import web
 
 from gateway.api import BadDescriptors
+from gateway.certificates import Certificates
 from gateway.process import Running, running
 from gateway.settings import SessionRules, Settings
-from gateway.workers import is_worker, supervise, worker_number, worker_port
+from gateway.workers import is_worker, lifeline, supervise, worker_number, worker_port
 from services import contracts
 from services.mesh import ROOT, Mesh
+from services.runtime.certificates import CALLER, MEMBERS_CA, certificate_path, member_path, server_name
 from services.runtime.logs import configure_logs
 from services.telemetry import tracing
 from services.telemetry.face import shown
@@ -46,12 +49,16 @@ def main(
     """Serves the REST face of the mesh: JSON over HTTP, from the http rules of the descriptor set."""
     configure_logs(to=sys.stdout)
     authorities: Mapping[str, str] = {}
+    certificates: Certificates | None = None
     mesh: Mesh | None = None
     if upstream is None or port is None or host is None:
         mesh = Mesh.load()
         if upstream is None:
             # Every service has the same health path, so Envoy tells them apart by the authority.
             authorities = {rpc.service: f"{rpc.domain}.mesh" for rpc in contracts.rpcs().values()}
+            if mesh.mtls:
+                own, authority = member_path(mesh, "gateway"), certificate_path(mesh, MEMBERS_CA)
+                certificates = Certificates(own, authority, server_name(CALLER))
         upstream = upstream or mesh.addresses["envoy-internal"]
         port = mesh.port("gateway") if port is None else port
         host = host or mesh.host("gateway")
@@ -65,9 +72,12 @@ def main(
         console=bool(authorities),
     )
     try:
-        uvloop.run(serve(settings, descriptors, upstream, host, worker_port() or port, authorities, mesh))
+        where = worker_port() or port
+        uvloop.run(serve(settings, descriptors, upstream, host, where, authorities, certificates, mesh))
     except BadDescriptors as error:
         raise SystemExit(f"{descriptors}: {error}") from None
+    except FileNotFoundError as error:
+        raise SystemExit(f"{error.filename}: no such certificate; `make run` makes it") from None
 
 
 async def serve(
@@ -77,9 +87,11 @@ async def serve(
     host: str,
     port: int,
     authorities: Mapping[str, str],
+    certificates: Certificates | None = None,
     mesh: Mesh | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; then stops accepting, finishes what is in hand, and closes the channel.
+    """Serves until SIGTERM, SIGINT, or the end of its supervisor; then stops accepting, finishes what is in hand, and
+    closes the channel.
 
     In a mesh it tells of itself; each worker does, since a scrape of the shared port would meet one of them by chance.
     """
@@ -87,12 +99,17 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with running(settings, _read(descriptors), upstream, authorities=authorities) as process:
+    if (supervisor := lifeline()) is not None:
+        loop.add_reader(supervisor, stopping.set)
+    async with running(
+        settings, _read(descriptors), upstream, authorities=authorities, certificates=certificates
+    ) as process:
         loop.add_signal_handler(signal.SIGHUP, _reload, process, descriptors)
         try:
             await web.TCPSite(process.runner, host, port, reuse_port=is_worker()).start()
         except OSError as error:
             raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        gc.freeze()  # what serves every request is no garbage: the collector need not look at it again and again
         log.info("serving", addresses=process.addresses, upstream=upstream)
         name = f"gateway-{worker_number()}" if is_worker() else "gateway"
         checks = {"upstream": process.gateway.unready}
@@ -101,6 +118,8 @@ async def serve(
             shown(mesh, name, "gateway", checks, apart=is_worker()) if mesh else nullcontext(),
         ):
             await stopping.wait()
+        if supervisor is not None:
+            loop.remove_reader(supervisor)
         log.info("draining", seconds=settings.drain_seconds)
 
 

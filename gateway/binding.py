@@ -55,9 +55,10 @@ class Binder:
         """
         route = match.target
         claims = Claims()
-        for path in route.variables:
-            if claims.claim(path, "the path"):
-                raise refusal(400, "INVALID_FIELD", f"the path sets two members of one oneof: {path.name!r}")
+        if raw_query or len(route.variables) > 1:  # else nothing can set a field twice
+            for path in route.variables:
+                if claims.claim(path, "the path"):
+                    raise refusal(400, "INVALID_FIELD", f"the path sets two members of one oneof: {path.name!r}")
         content = Content(content) if isinstance(content, bytes) else content
         message, tree = self._from_body(route, content)
         answer, warnings = self._from_query(route, message, raw_query, claims)
@@ -134,6 +135,9 @@ class Binder:
 
     def _set(self, message: Any, path: FieldPath, text: str, source: str) -> None:
         """Sets one field from the text of a path or query; repeated ones get one value more."""
+        if path.is_string:  # mostly: nothing can be wrong with it
+            message[path.last] = text
+            return
         try:
             value = json_value(path.last, text)
             wrapped = json.dumps(path.wrapped([value] if path.repeated else value))

@@ -37,6 +37,7 @@ class BodyReader:
         self._registry = registry
         self._lenient = settings.unknown_body_fields == "ignore"
         self._names: dict[str, Mapping[str, DescField]] = {}
+        self._free: dict[DescField, bool] = {}
 
     def read(self, body: bytes, *, start: int = 0) -> object:
         """Reads a body, or the part of one that starts at a byte, as strict JSON; 400 with the byte otherwise."""
@@ -99,7 +100,7 @@ class BodyReader:
     def _check(self, message: DescMessage, tree: Any, path: JsonPath, *, probe: bool) -> None:
         """Raises the first fault: names, and numbers in strings; with `probe` also the value the codec refuses."""
         if not isinstance(tree, dict):
-            raise _Fault(path, f"expected an object with the fields of {message.type_name}, got {_shown(tree)}")
+            raise _Fault(path, f"expected an object with the fields of {message.type_name}, got {_kind(tree)}")
         names = self._fields(message)
         seen: set[int] = set()
         for key, value in tree.items():
@@ -112,6 +113,8 @@ class BodyReader:
             if field.number in seen:
                 raise _Fault(here, f"{field.name!r} is set twice, under both of its names", at_key=True)
             seen.add(field.number)
+            if not probe and self._is_free(field):
+                continue
             self._check_field(message, field, value, here, probe=probe)
 
     def _check_field(self, message: DescMessage, field: DescField, value: Any, path: JsonPath, *, probe: bool) -> None:
@@ -149,7 +152,16 @@ class BodyReader:
             except CODEC_ERRORS as error:
                 # A wrong type is said already; anything else (a range, a date) only the codec knows.
                 why = "" if isinstance(error, TypeError) else f" ({error})"
-                raise _Fault(place, f"expected {_expected(element)}, got {_shown(item)}{why}") from None
+                got = _shown(item) if numeric or isinstance(element, DescEnum) else _kind(item)
+                raise _Fault(place, f"expected {_expected(element)}, got {got}{why}") from None
+
+    def _is_free(self, field: DescField) -> bool:
+        """Tells whether the codec finds all that may be wrong with a field: text and truth values, also many."""
+        free = self._free.get(field)
+        if free is None:
+            element = element_of(field)
+            free = self._free[field] = isinstance(element, ScalarType) and not is_numeric(element)
+        return free
 
     def _fields(self, message: DescMessage) -> Mapping[str, DescField]:
         """Returns a message's fields by both of their names."""
@@ -178,6 +190,13 @@ def _expected(element: ScalarType | DescEnum | DescMessage | None) -> str:
     if element is None:
         return "an object"
     return {ScalarType.BOOL: "true or false", ScalarType.BYTES: "base64"}.get(element, element.name.lower())
+
+
+def _kind(value: object) -> str:
+    """Returns what a value is without repeating it: it may be a password in the wrong place."""
+    if isinstance(value, str):
+        return "a string"
+    return "a number" if isinstance(value, int | float) and not isinstance(value, bool) else _shown(value)
 
 
 def _shown(value: object) -> str:

@@ -38,8 +38,13 @@ async def whole(request: web.BaseRequest, settings: Settings, *, raw: bool) -> C
         return Content()
     await _expected(request, settings)
     try:
-        async with asyncio.timeout(settings.body_seconds):
-            body = await request.read()
+        if request.content.is_eof():  # as it mostly is: it came with the head
+            body = request.content.read_nowait(-1)
+            if len(body) > settings.max_body_bytes:
+                raise _too_large(settings)
+        else:
+            async with asyncio.timeout(settings.body_seconds):
+                body = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(settings) from None
     except TimeoutError:
@@ -88,12 +93,13 @@ async def _expected(request: web.BaseRequest, settings: Settings, *, endless: bo
     """Lets a client go on that waits for `100 Continue`; refuses one that has announced too much."""
     if not endless and (request.content_length or 0) > settings.max_body_bytes:
         raise _too_large(settings)
-    expectation = request.headers.get("expect", "100-continue").lower()
-    if expectation != "100-continue":
+    expectation = request.headers.get("expect")
+    if expectation is None:
+        return
+    if expectation.lower() != "100-continue":
         raise refusal(417, "UNKNOWN_EXPECTATION", f"the expectation {expectation[:40]!r} cannot be met", headers=_CLOSE)
-    if "expect" in request.headers:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # aiohttp would take the answer for started
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # aiohttp would take the answer for started
 
 
 async def _chunks(request: web.BaseRequest, settings: Settings) -> AsyncIterator[bytes]:

@@ -5,8 +5,10 @@ from hashlib import blake2b
 
 from aiohttp import web
 
+from gateway import google
 from gateway.settings import Settings
 
+_VARY = f"Accept-Encoding, {google.HEADER}"
 _TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e]*")')
 _NO_WEIGHT = re.compile(r";\s*q=0(?:\.0*)?\s*(?:;|$)")
 _PACKED = re.compile(r"(?:image|audio|video)/(?!svg)|application/(?:zip|gzip|pdf|octet-stream)|font/", re.IGNORECASE)
@@ -19,13 +21,13 @@ def deliver(request: web.BaseRequest, body: bytes, content_type: str, settings: 
         and not _PACKED.match(content_type)
         and takes_gzip(request.headers.get("accept-encoding", ""))
     )
-    response = web.Response(body=body, headers={"Content-Type": content_type, "Vary": "Accept-Encoding"})
+    response = web.Response(body=body, headers={"Content-Type": content_type, "Vary": _VARY})
     if request.method in ("GET", "HEAD"):
         # Strong: the same tag is the same bytes, so the packed form has another.
         tag = f'"{blake2b(body, digest_size=16).hexdigest()}{"-gzip" if packed else ""}"'
         response.headers["ETag"] = tag
         if _has(request.headers.getall("if-none-match", []), tag):
-            return web.Response(status=304, headers={"ETag": tag, "Vary": "Accept-Encoding"})
+            return web.Response(status=304, headers={"ETag": tag, "Vary": _VARY})
     if packed:
         response.enable_compression(web.ContentCoding.gzip)
     return response

@@ -38,6 +38,12 @@ class FieldPath:
         return isinstance(self.last.value, DescFieldValueList)
 
     @property
+    def is_string(self) -> bool:
+        """Whether it is a single string of the message itself."""
+        value = self.last.value
+        return len(self.steps) == 1 and isinstance(value, DescFieldValueScalar) and value.scalar is ScalarType.STRING
+
+    @property
     def numbers(self) -> tuple[int, ...]:
         """Identifies the field, however it is spelled."""
         return tuple(step.number for step in self.steps)

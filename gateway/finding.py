@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from gateway import cors
+from gateway.google import answering_whole, is_google_client
 from gateway.percent import BadEscape
 from gateway.refusal import refusal
 from gateway.router import Match, RedirectToPath, Router, UnknownMethod, UnknownPath
@@ -13,7 +14,8 @@ from gateway.settings import Settings
 def find(router: Router[Route], request: web.BaseRequest, path: str) -> Match[Route] | web.Response:
     """Returns the rule of a request, or the answer to one that needs none."""
     try:
-        return router.find(request.method, path)
+        found = router.find(request.method, path)
+        return answering_whole(found) if is_google_client(request.headers) else found
     except BadEscape as error:
         raise refusal(400, "BAD_ESCAPE", f"the path cannot be decoded: {error}") from None
     except RedirectToPath as redirect:

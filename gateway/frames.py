@@ -48,6 +48,13 @@ class JsonArray(Frames):
         return b"[]" if self._before == b"[" else b"]"
 
 
+class UnfinishedArray(JsonArray):
+    """One JSON array for Google's clients: a failure is its last element and stays open, which they raise and show."""
+
+    def failure(self, failure: Failure) -> bytes:
+        return self.message(failure.error_json().removesuffix(b"}"), "")
+
+
 class Lines(Frames):
     """One JSON object a line; a failure is the last line, `{"error": …}`."""
 
@@ -95,8 +102,10 @@ _BY_TYPE: dict[str, type[JsonArray | Lines | Events]] = {
 }
 
 
-def frames_for(accept: str) -> Frames:
-    """Returns the frames a client likes best; a JSON array if it names none of them."""
+def frames_for(accept: str, *, for_google: bool = False) -> Frames:
+    """Returns the frames a client likes best; a JSON array if it names none of them, or for a client of Google's."""
+    if for_google:
+        return UnfinishedArray()
     best: type[JsonArray | Lines | Events] = JsonArray
     quality = 0.0
     for part in accept.split(","):

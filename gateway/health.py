@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 
 import grpc
 from aiohttp import web
-from grpc import aio
+from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from gateway.http2 import CallFailed, Channel
 from gateway.refusal import refusal
 
 _CHECK = "/grpc.health.v1.Health/Check"
@@ -25,8 +26,8 @@ def http_status(code: grpc.StatusCode, serving_status: str | None) -> int:
 class Health:
     """Asks for the health of every service whose rpcs are served."""
 
-    def __init__(self, target: str, authorities: Mapping[str, str], within_seconds: float) -> None:
-        self._target = target
+    def __init__(self, channel: Channel, authorities: Mapping[str, str], within_seconds: float) -> None:
+        self._channel = channel
         self._authorities = authorities
         self._within_seconds = within_seconds
 
@@ -49,20 +50,18 @@ class Health:
         return _json({"services": states}, 200 if serving else 503)
 
     async def _check(self, service: str) -> tuple[grpc.StatusCode, str | None]:
-        """Returns how a check ended and what it said. A check has its own channel: an authority belongs to one."""
-        authority = self._authorities.get(service)
-        options = (("grpc.default_authority", authority),) if authority else ()
-        async with aio.insecure_channel(self._target, options=options) as channel:
-            ask = channel.unary_unary(
-                _CHECK,
-                request_serializer=HealthCheckRequest.SerializeToString,
-                response_deserializer=HealthCheckResponse.FromString,
+        """Returns how a check ended and what it said."""
+        request = HealthCheckRequest(service=service).SerializeToString()
+        try:
+            replies, _ = await self._channel.unary(
+                _CHECK, request, timeout_seconds=self._within_seconds, authority=self._authorities.get(service)
             )
-            try:
-                answer = await ask(HealthCheckRequest(service=service), timeout=self._within_seconds)
-            except aio.AioRpcError as error:
-                return error.code(), None
-            return grpc.StatusCode.OK, HealthCheckResponse.ServingStatus.Name(answer.status)
+            answer = HealthCheckResponse.FromString(replies[0])
+        except CallFailed as failed:
+            return failed.code, None
+        except (IndexError, DecodeError):
+            return grpc.StatusCode.INTERNAL, None
+        return grpc.StatusCode.OK, HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
 def _json(value: object, status: int) -> web.Response:

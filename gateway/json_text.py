@@ -40,7 +40,7 @@ def load(body: bytes, *, max_depth: int, max_number_characters: int) -> object:
     except UnicodeDecodeError as error:
         raise BadJson(f"no UTF-8: {error.reason}", error.start) from None
     try:
-        read = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_number)
+        read = _STRICT.decode(text)
         if "\\u" in text:
             json.dumps(read, ensure_ascii=False).encode("utf-8")
     except _Duplicate:
@@ -149,6 +149,9 @@ def _number(text: str) -> float | int:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise BadJson(f'{name} is no JSON number; a floating-point field takes the string "{name}"')
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_number)
 
 
 def _first_duplicate(text: str) -> BadJson:

@@ -109,7 +109,7 @@ class _Protocol(RequestHandler):
         """Answers what aiohttp refuses by itself, and closes the connection."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun, so no error can be sent in its place")
-        response = failure_response(self._refused(exc, message or ""), request.headers.get("accept", ""))
+        response = failure_response(self._refused(exc, message or ""), request.headers)
         response.headers["X-Correlation-ID"] = self._new_id()
         response.force_close()
         return response

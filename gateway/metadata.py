@@ -1,7 +1,7 @@
 """HTTP headers to gRPC metadata and back (rule 17): what passes, what is made, what never does."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from gateway.refusal import refusal
@@ -115,11 +115,11 @@ def resume_token(headers: Headers) -> str | None:
     return headers.get("last-event-id") or None
 
 
-def joined(*metadata: Iterable[tuple[str, str | bytes]] | None) -> Mapping[str, str | bytes]:
-    """Returns initial and trailing metadata as one mapping; of a repeated name the last counts."""
-    return {name.lower(): value for part in metadata for name, value in part or ()}
-
-
 def answered(metadata: Mapping[str, str | bytes]) -> dict[str, str]:
     """Returns the headers an answer gets from the metadata of a reply."""
-    return {name: value for name, value in metadata.items() if name in ANSWERED and isinstance(value, str)}
+    answers = {}
+    for name in ANSWERED:
+        value = metadata.get(name)
+        if isinstance(value, str):
+            answers[name] = value
+    return answers

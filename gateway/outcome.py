@@ -46,8 +46,6 @@ _SIGNS = (
 _DENIED = _Sign("", StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED")
 _DENIED_REASON = "rbac_access_denied"
 _TIMEOUT_REASON = "timeout"
-_UNCONNECTED = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
-"""How the channel's own errors begin; nothing else tells them from a service's."""
 _FROM_SERVICE = "via_upstream"
 
 
@@ -62,11 +60,7 @@ class Outcomes:
     def failure(self, code: StatusCode, message: str, metadata: Mapping[str, str | bytes]) -> Failure:
         """Returns the failure for a call that ended with an error; `metadata` is initial and trailing together."""
         details = self._details(metadata.get(_DETAILS))
-        if not metadata and code is StatusCode.UNAVAILABLE and message.startswith(_UNCONNECTED):
-            # The channel's own text names addresses of the mesh.
-            message = "the mesh cannot be reached; try again"
-            details = [error_info("MESH_UNREACHABLE", MESH_DOMAIN)]
-        elif sign := _sign(metadata):
+        if sign := _sign(metadata):
             origin = {"flags": _text(metadata, "x-mesh-flags"), "reason": _text(metadata, "x-mesh-reason")}
             details = [*details, error_info(sign.reason, MESH_DOMAIN, {**origin, "grpcCode": code.name})]
             code = sign.code
@@ -78,6 +72,16 @@ class Outcomes:
             headers.setdefault("www-authenticate", "Bearer")
         return Failure(
             code=code.value[0], http_status=HTTP_STATUS[code], message=message, details=tuple(details), headers=headers
+        )
+
+    def unreachable(self) -> Failure:
+        """Returns the failure for a call that found no connection. It names no addresses of the mesh."""
+        return Failure(
+            code=StatusCode.UNAVAILABLE.value[0],
+            http_status=HTTP_STATUS[StatusCode.UNAVAILABLE],
+            message="the mesh cannot be reached; try again",
+            details=(error_info("MESH_UNREACHABLE", MESH_DOMAIN),),
+            headers={"retry-after": str(self._settings.retry_after_seconds)},
         )
 
     def _details(self, encoded: str | bytes | None) -> list[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from gateway.fields import TEXT_TYPES, WRAPPERS, element_of, kind_of
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)", re.ASCII)
+_MASK = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_.]*(?:,[A-Za-z_][A-Za-z0-9_.]*)*)?", re.ASCII)
 _FLOATS = {ScalarType.DOUBLE, ScalarType.FLOAT}
 _NO_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
 _SYSTEM_TRUE = frozenset({"", "true", "1"})
@@ -51,6 +52,8 @@ def json_value(field: DescField, text: str) -> object:
     element = element_of(field)
     if isinstance(element, DescMessage):
         if element.type_name == "google.protobuf.FieldMask":
+            if not _MASK.fullmatch(text):
+                raise BadParameter(f"{text[:60]!r} is no field mask: write paths of field names, as a,b.cD")
             return ",".join(_camel(path) for path in text.split(","))
         if element.type_name in TEXT_TYPES:
             return text

@@ -1,14 +1,17 @@
 """Builds a gateway from its settings, a descriptor set and the address of the mesh."""
 
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import uuid6
 from aiohttp import web
 
+from gateway.access import AccessLog
 from gateway.api import Api
+from gateway.certificates import Certificates
 from gateway.health import Health
+from gateway.ids import Ids
 from gateway.listener import Listener
 from gateway.server import Gateway
 from gateway.settings import Settings
@@ -38,21 +41,29 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, descriptors: bytes, upstream: str, *, authorities: Mapping[str, str] | None = None
+    settings: Settings,
+    descriptors: bytes,
+    upstream: str,
+    *,
+    authorities: Mapping[str, str] | None = None,
+    certificates: Certificates | None = None,
 ) -> AsyncIterator[Running]:
     """Yields a gateway to add sites to. At the end it stops accepting, drains, and closes the channel.
 
-    `authorities` names who a proxy upstream takes a service's health check for; others are asked without.
+    `authorities` names who a proxy upstream takes a service's health check for; others are asked without. Without
+    `certificates` the upstream is called in plain text.
 
     Raises:
         BadDescriptors: the descriptor set cannot be served.
+        FileNotFoundError: a certificate is not there.
     """
     api = Api.of(settings, descriptors)
-    async with Upstream(upstream) as channel:
-        health = Health(upstream, authorities or {}, settings.ready_seconds)
-        gateway = Gateway(settings, api, upstream=channel, health=health, new_id=_new_id)
+    async with Upstream(upstream, security=certificates.security() if certificates else None) as channel:
+        health = Health(channel.channel, authorities or {}, settings.ready_seconds)
+        new_id, access_log = Ids(), AccessLog(sys.stdout)
+        gateway = Gateway(settings, api, upstream=channel, health=health, new_id=new_id, ended=[access_log])
         runner = web.ServerRunner(
-            Listener(gateway.handle, settings, _new_id), shutdown_timeout=settings.drain_seconds, handle_signals=False
+            Listener(gateway.handle, settings, new_id), shutdown_timeout=settings.drain_seconds, handle_signals=False
         )
         await runner.setup()
         try:
@@ -60,7 +71,4 @@ async def running(
         finally:
             gateway.stop()
             await runner.cleanup()
-
-
-def _new_id() -> str:
-    return str(uuid6.uuid7())
+            access_log.flush()

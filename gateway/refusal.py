@@ -40,13 +40,14 @@ _MAPPED_BACK = (
     StatusCode.PERMISSION_DENIED,
     StatusCode.UNAUTHENTICATED,
 )
-_OWN_CODES = {
+OWN_CODES = {
     405: StatusCode.UNIMPLEMENTED,
     408: StatusCode.DEADLINE_EXCEEDED,
     502: StatusCode.INTERNAL,
     **{HTTP_STATUS[code]: code for code in _MAPPED_BACK},
 }
 """Codes of what the gateway refuses by itself; the rest is INVALID_ARGUMENT."""
+_NAMES = {code.value[0]: code.name for code in StatusCode}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,12 @@ class Failure:
     def status_json(self) -> bytes:
         """Returns it as `google.rpc.Status`."""
         return _dumped({"code": self.code, "message": self.message, "details": list(self.details)})
+
+    def error_json(self) -> bytes:
+        """Returns it as the error of AIP-193, which holds the HTTP status and the code's name."""
+        name = _NAMES.get(self.code, StatusCode.UNKNOWN.name)
+        error = {"code": self.http_status, "message": self.message, "status": name, "details": list(self.details)}
+        return _dumped({"error": error})
 
     def problem_json(self) -> bytes:
         """Returns it as a problem of RFC 9457, with code and details as extension members."""
@@ -96,7 +103,7 @@ def refusal(
     headers: Mapping[str, str] | None = None,
 ) -> Refused:
     """Returns what to raise for a request that never reaches a backend. `field_path` names the field at fault."""
-    code = _OWN_CODES.get(http_status, StatusCode.INVALID_ARGUMENT)
+    code = OWN_CODES.get(http_status, StatusCode.INVALID_ARGUMENT)
     details = [error_info(reason, DOMAIN)]
     if field_path is not None:
         violation = {"field": field_path, "description": message}

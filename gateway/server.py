@@ -2,15 +2,16 @@
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import structlog
 from aiohttp import web
 
 from gateway import cors, metadata, raw_bodies, sessions
+from gateway.access import Ended
 from gateway.api import Api
 from gateway.binding import Binder, Bound
-from gateway.console.files import ConsoleFiles
+from gateway.console import files as console
 from gateway.content import Content, parts, whole
 from gateway.delivery import deliver
 from gateway.failures import failure_response
@@ -31,6 +32,12 @@ from gateway.upstream import Reply, Upstream
 
 _UNSAFE_IN_WARNING = re.compile(r'[^\x20-\x7e]|["\\]')
 
+# One look tells the paths of rpcs, which are all but a few requests, from those that may be the gateway's own.
+_OWN_PATHS = ("/healthz", "/readyz", "/health", "/openapi.json", "/docs", console.PATH, sessions.PATH)
+
+_ROUTE = web.RequestKey("route", str)
+"""Template of the rule that took a request, for whoever is told of its end."""
+
 log = structlog.get_logger("gateway")
 
 
@@ -38,7 +45,14 @@ class Gateway:
     """Answers requests. Its only state is its routes, its channel, last answers, and whether it stops."""
 
     def __init__(
-        self, settings: Settings, api: Api, *, upstream: Upstream, health: Health, new_id: Callable[[], str]
+        self,
+        settings: Settings,
+        api: Api,
+        *,
+        upstream: Upstream,
+        health: Health,
+        new_id: Callable[[], str],
+        ended: Sequence[Callable[[Ended], None]] = (),
     ) -> None:
         self._settings = settings
         self._api = api
@@ -47,9 +61,11 @@ class Gateway:
         self._streams = Streams(settings)
         self._last = LastAnswers(settings)
         self._pages = Pages(settings)
-        self._console = ConsoleFiles(settings)
+        self._console = console.ConsoleFiles(settings)
         self._sessions = Sessions(settings, upstream)
         self._new_id = new_id
+        self._ended = tuple(ended)
+        """Told of every request when it ends."""
         self._observer = Observer()
         self.serve(api)
 
@@ -75,54 +91,44 @@ class Gateway:
     async def _handle(self, request: web.BaseRequest, started: float) -> web.StreamResponse:
         correlation = metadata.correlation_id(request.headers, self._new_id)
         shared = {"X-Correlation-ID": correlation}
-        shared.update(cors.answer_headers(request.headers.get("origin"), self._settings))
+        if self._settings.cors_origins:
+            shared.update(cors.answer_headers(request.headers.get("origin"), self._settings))
         try:
             response = await self._answer(request, correlation, shared)
         except Refused as refused:
-            response = failure_response(refused, request.headers.get("accept", ""))
+            response = failure_response(refused, request.headers)
         except ConnectionError:
             log.info("client_gone", path=request.rel_url.raw_path, correlation_id=correlation)
             raise
         except Exception:
             log.exception("request_crashed", correlation_id=correlation, path=request.rel_url.raw_path)
             crash = refusal(500, "INTERNAL", f"the gateway failed; its log has correlation id {correlation}")
-            response = failure_response(crash, request.headers.get("accept", ""))
+            response = failure_response(crash, request.headers)
         if not response.prepared:
             for name, value in shared.items():
                 vary = response.headers.get(name) if name == "Vary" else None
                 response.headers[name] = f"{vary}, {value}" if vary else value
-        log.info(
-            "request",
-            method=request.method,
-            path=request.rel_url.raw_path,
-            status=response.status,
-            ms=round((time.perf_counter() - started) * 1000, 2),
-            correlation_id=correlation,
+        seconds = time.perf_counter() - started
+        told = Ended(
+            request.method, request.rel_url.raw_path, request.get(_ROUTE, ""), response.status, seconds, correlation
         )
+        for tell in self._ended:
+            tell(told)
         return response
 
     async def _answer(
         self, request: web.BaseRequest, correlation: str, shared: Mapping[str, str]
     ) -> web.StreamResponse:
         path = request.rel_url.raw_path
-        if path == "/healthz":
-            return web.json_response({"status": "up"})
-        if path == "/readyz":
-            return await self._readiness()
-        if (page := self._pages.answer(request, path, self._api)) is not None:
-            return page
-        if (page := self._console.answer(request, path)) is not None:
-            return page
-        if path == "/health" or path.startswith("/health/"):
-            return await self._health.answer(path, self._api.services)
-        if (signed := await self._sessions.answer(request, path, self._api, correlation)) is not None:
-            return signed
+        if path.startswith(_OWN_PATHS) and (own := await self._own(request, path, correlation)) is not None:
+            return own
         if request.method == "OPTIONS" and (asked := request.headers.get("access-control-request-method")):
             return preflight(self._api.router, path, asked, request.headers.get("origin", ""), self._settings)
         api = self._api
         found = find(api.router, request, path)
         if isinstance(found, web.Response):
             return found
+        request[_ROUTE] = found.target.template.text
         request[ROUTE] = found.target
         sent = metadata.outgoing(
             request.headers,
@@ -134,6 +140,20 @@ class Gateway:
         if found.target.client_streaming or found.target.server_streaming:
             return await self._streamed(request, api, found, sent, shared)
         return await self._unary(request, api, found, sent)
+
+    async def _own(self, request: web.BaseRequest, path: str, correlation: str) -> web.Response | None:
+        """Answers for the gateway's own paths; None for a path that is none of them."""
+        if path == "/healthz":
+            return web.json_response({"status": "up"})
+        if path == "/readyz":
+            return await self._readiness()
+        if (page := self._pages.answer(request, path, self._api)) is not None:
+            return page
+        if (page := self._console.answer(request, path)) is not None:
+            return page
+        if path == "/health" or path.startswith("/health/"):
+            return await self._health.answer(path, self._api.services)
+        return await self._sessions.answer(request, path, self._api, correlation)
 
     async def _unary(
         self, request: web.BaseRequest, api: Api, found: Match[Route], sent: tuple[tuple[str, str], ...]

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Any
 
 from aiohttp import web
+from grpc import StatusCode
 
 from gateway import metadata
 from gateway.api import Api
@@ -18,7 +19,7 @@ from gateway.content import whole
 from gateway.fields import field_named
 from gateway.observing import context_of
 from gateway.parameters import AnswerOptions
-from gateway.refusal import refusal
+from gateway.refusal import Refused, refusal
 from gateway.routes import Route
 from gateway.settings import SessionRules, Settings
 from gateway.upstream import Upstream
@@ -108,11 +109,16 @@ class Sessions:
         self, request: web.BaseRequest, api: Api, rules: SessionRules, correlation: str
     ) -> web.Response:
         token = bearer(request)
+        kept = request.cookies.get(REFRESH, "")
         route = next((route for route in api.routes if route.rpc == rules.logout_rpc), None)
-        if token and route is not None:
+        if route is not None and (token or kept):  # the token's cookie ends long before the session
             message = route.request.type()
-            _set(message, route, rules.refresh_field, request.cookies.get(REFRESH, ""))
-            await self._call(request, api, route, message, correlation, token)
+            _set(message, route, rules.refresh_field, kept)
+            try:
+                await self._call(request, api, route, message, correlation, token)
+            except Refused as refused:
+                if refused.failure.code != StatusCode.UNAUTHENTICATED.value[0]:
+                    raise  # the cookies stay, so that the browser can try again
         response = web.Response(status=204)
         for name, path in ((SESSION, "/"), (CSRF, "/"), (REFRESH, PATH)):
             response.del_cookie(name, path=path)

@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway import raw_bodies
 from gateway.fields import field_named
 from gateway.frames import Frames, Raw, frames_for
+from gateway.google import is_google_client
 from gateway.parameters import AnswerOptions
 from gateway.refusal import Refused, refusal
 from gateway.rendering import Renderer
@@ -60,7 +61,9 @@ class Streams:
         Raises:
             Refused: it failed before anything was sent, so the failure can be the answer.
         """
-        frames: Frames | None = None if shown.route.raw_response else frames_for(request.headers.get("accept", ""))
+        frames: Frames | None = None
+        if not shown.route.raw_response:
+            frames = frames_for(request.headers.get("accept", ""), for_google=is_google_client(request.headers))
         reading = asyncio.ensure_future(stream.read())
         try:
             opens = self._settings.stream_open_seconds if frames is not None and frames.opens_at_once else None

@@ -5,36 +5,24 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import grpc
-from grpc import aio
-from grpc._cython import cygrpc  # type: ignore[attr-defined]
-
-from gateway.metadata import joined
+from gateway.http2 import Call, CallFailed, Channel, Security, Unreachable
 from gateway.outcome import Outcomes
 from gateway.refusal import Refused, refusal
-
-_OPTIONS = (
-    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
-    # The default backs off for up to two minutes, long after the mesh is back.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     payload: bytes
-    metadata: Mapping[str, str | bytes]
+    metadata: Mapping[str, str]
+    """Initial and trailing metadata together, as on the wire; of a repeated name the last counts."""
 
 
 class Stream:
     """A call of any kind whose messages are read and sent one by one."""
 
-    def __init__(self, call: Any, outcomes: Outcomes) -> None:
+    def __init__(self, call: Call, outcomes: Outcomes) -> None:
         self._call = call
         self._outcomes = outcomes
         self._fault: Refused | None = None
@@ -46,15 +34,9 @@ class Stream:
             Refused: the call ended with an error, or what the client sends cannot be passed on.
         """
         try:
-            message = await self._call.read()
-        except asyncio.CancelledError:
-            if self._fault is not None:
-                raise self._fault from None
-            raise
-        except aio.AioRpcError as error:
-            received = joined(error.initial_metadata(), error.trailing_metadata())
-            raise Refused(self._outcomes.failure(error.code(), error.details() or "", received)) from None
-        return None if message is aio.EOF else message
+            return await self._call.read()
+        except CallFailed as failed:
+            raise self._fault or _refused(failed, self._outcomes) from None
 
     async def reply(self) -> Reply:
         """Returns the one message of a call that answers with one, after its end.
@@ -64,33 +46,26 @@ class Stream:
         """
         reply = await self.read()
         if reply is None or await self.read() is not None:
-            raise refusal(502, "BAD_REPLY", "the service did not answer with exactly one message")
-        return Reply(reply, joined(await self._call.initial_metadata(), await self._call.trailing_metadata()))
+            raise _no_single_reply()
+        return Reply(reply, {**self._call.headers, **self._call.trailers})
 
     async def send(self, messages: AsyncIterator[bytes]) -> None:
         """Sends every message, as fast as the service takes them."""
         try:
-            await self._call.wait_for_connection()
             async for message in messages:
-                # grpc.aio's `write` puts an INTERNAL of its own in the place of the status with which a service ends
-                # a call early; test_service_that_ends_a_client_stream_early_is_heard fails with it.
-                await self._call._cython_call.send_serialized_message(message)
-            await self._call.done_writing()
+                await self._call.send(message)
+            self._call.finish_sending()
         except Refused as refused:
             self._fault = refused
             self._call.cancel()
-        except (aio.AioRpcError, cygrpc.InternalError, asyncio.InvalidStateError):
-            return  # the service has ended the call before; reading tells how
 
 
 class Upstream:
     """A channel to the mesh, shared by all requests. Use it as an async context manager."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, security: Security | None = None) -> None:
         self.target = target
-        self._channel = aio.insecure_channel(target, options=_OPTIONS)
-        self._calls: dict[str, Any] = {}
-        self._streams: dict[str, Any] = {}
+        self.channel = Channel(target, security=security)
 
     async def call(
         self,
@@ -104,19 +79,15 @@ class Upstream:
         """Calls an rpc. A caller that is cancelled cancels the call.
 
         Raises:
-            Refused: it ended with an error.
+            Refused: it ended with an error, or (502) without exactly one message.
         """
-        multicallable = self._calls.get(rpc)
-        if multicallable is None:
-            multicallable = self._calls[rpc] = self._channel.unary_unary(rpc)
-        call = multicallable(payload, timeout=timeout_seconds, metadata=metadata)
         try:
-            reply = await call
-        except aio.AioRpcError as error:
-            received = joined(error.initial_metadata(), error.trailing_metadata())
-            failure = outcomes.failure(error.code(), error.details() or "", received)
-            raise Refused(failure) from None
-        return Reply(reply, joined(await call.initial_metadata(), await call.trailing_metadata()))
+            replies, call = await self.channel.unary(rpc, payload, metadata=metadata, timeout_seconds=timeout_seconds)
+        except CallFailed as failed:
+            raise _refused(failed, outcomes) from None
+        if len(replies) != 1:
+            raise _no_single_reply()
+        return Reply(replies[0], {**call.headers, **call.trailers})
 
     @asynccontextmanager
     async def stream(
@@ -128,11 +99,15 @@ class Upstream:
         metadata: tuple[tuple[str, str], ...],
         timeout_seconds: float | None,
     ) -> AsyncIterator[Stream]:
-        """Calls an rpc that streams and yields its stream. The call ends with the block, at the latest."""
-        multicallable = self._streams.get(rpc)
-        if multicallable is None:
-            multicallable = self._streams[rpc] = self._channel.stream_stream(rpc)
-        call = multicallable(timeout=timeout_seconds, metadata=metadata)
+        """Calls an rpc that streams and yields its stream. The call ends with the block, at the latest.
+
+        Raises:
+            Refused: it cannot begin.
+        """
+        try:
+            call = await self.channel.begin(rpc, metadata=metadata, timeout_seconds=timeout_seconds)
+        except CallFailed as failed:
+            raise _refused(failed, outcomes) from None
         stream = Stream(call, outcomes)
         sending = asyncio.create_task(stream.send(messages))
         try:
@@ -144,19 +119,23 @@ class Upstream:
 
     async def ready(self, within_seconds: float) -> bool:
         """Tells whether the channel is connected, or gets connected in time."""
-        if self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
-            return True
-        try:
-            await asyncio.wait_for(self._channel.channel_ready(), within_seconds)
-        except TimeoutError:
-            return False
-        return True
+        return await self.channel.ready(within_seconds)
 
     async def __aenter__(self) -> Self:
-        self._channel.get_state(try_to_connect=True)
+        await self.channel.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._channel.close()
+        await self.channel.__aexit__(kind, error, trace)
+
+
+def _refused(failed: CallFailed, outcomes: Outcomes) -> Refused:
+    if isinstance(failed, Unreachable):
+        return Refused(outcomes.unreachable())
+    return Refused(outcomes.failure(failed.code, failed.message, failed.metadata))
+
+
+def _no_single_reply() -> Refused:
+    return refusal(502, "BAD_REPLY", "the service did not answer with exactly one message")

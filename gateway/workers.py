@@ -12,6 +12,7 @@ import structlog
 
 _PORT = "ASTRA_GATEWAY_WORKER_PORT"
 _NUMBER = "ASTRA_GATEWAY_WORKER_NUMBER"
+_LIFELINE = "ASTRA_GATEWAY_WORKER_LIFELINE"
 _RESTART_SECONDS = 1.0
 
 log = structlog.get_logger("gateway")
@@ -31,11 +32,17 @@ def worker_number() -> int:
     return int(os.environ.get(_NUMBER, "0"))
 
 
+def lifeline() -> int | None:
+    """Returns the descriptor that a worker reads the end of once its supervisor is gone, however it went."""
+    return int(os.environ[_LIFELINE]) if _LIFELINE in os.environ else None
+
+
 def supervise(host: str, port: int, count: int) -> int:
     """Runs workers of this same command line until SIGTERM or SIGINT, and returns the exit code.
 
     SIGHUP reaches every worker. One that dies is started anew, so that the port never loses a process for long; if
-    they die before they ever served, that is given up after the first.
+    they die before they ever served, that is given up after the first. Workers drain and end without their
+    supervisor, so that nobody is left who serves what no signal reaches.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as held:
         # Held but not listening: the port stays ours, and no connection ends up here.
@@ -49,7 +56,8 @@ def supervise(host: str, port: int, count: int) -> int:
 
 class _Workers:
     def __init__(self, port: int) -> None:
-        self._environment = {**os.environ, _PORT: str(port)}
+        self._lifeline, self._held = os.pipe()  # nobody else has the other end, so it closes with this process
+        self._environment = {**os.environ, _PORT: str(port), _LIFELINE: str(self._lifeline)}
         self._processes: list[tuple[subprocess.Popen[bytes], float]] = []
         self._stopping = False
 
@@ -74,7 +82,8 @@ class _Workers:
     def _start(self, index: int) -> tuple[subprocess.Popen[bytes], float]:
         command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
         environment = {**self._environment, _NUMBER: str(index + 1)}
-        return subprocess.Popen(command, env=environment), time.monotonic()  # noqa: S603 - our own command line
+        worker = subprocess.Popen(command, env=environment, pass_fds=[self._lifeline])  # noqa: S603 - our own
+        return worker, time.monotonic()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

@@ -61,12 +61,31 @@ def rotate_user_keys() -> None:
 
 
 @app.command()
+def redis_acl() -> None:
+    """Prints the ACL file for a Redis of your own that REDIS_URL names with `?acl=roles`; it holds no password."""
+    from services.runtime.credentials import make_credentials, read_password
+    from services.runtime.redis_acl import ROLES, acl_file
+
+    mesh = Mesh.load()
+    make_credentials(mesh)
+    typer.echo(acl_file({role: read_password(mesh.keys_dir, role) for role in ROLES}), nl=False)
+
+
+@app.command()
 def rotate_certificates() -> None:
     """Makes new certificates for Envoy and the services; they take them without a restart."""
     from services.runtime.certificates import issue
 
     issue(Mesh.load())
     typer.echo("New certificates are in place; each new connection uses them.")
+
+
+@app.command()
+def asyncapi() -> None:
+    """Prints the AsyncAPI document of the bus: streams, events, and who publishes and reads them."""
+    from services.asyncapi import document_of_the_mesh
+
+    typer.echo(asyncio.run(document_of_the_mesh()).decode())
 
 
 if __name__ == "__main__":

@@ -122,13 +122,15 @@ def _checked(rpc: Rpc, method: MethodDescriptor) -> Rpc:
 
 @cache
 def events() -> Mapping[str, EventType]:
-    """Returns the catalogue: every event by its stream."""
+    """Returns the catalogue: every event that is published, by its stream."""
     found = {}
     for message in _messages():
         options: Any = message.GetOptions()
         if not options.HasExtension(envelope_pb2.event):
             continue
         mark = options.Extensions[envelope_pb2.event]
+        if mark.retired:
+            continue
         for name in filter(None, (mark.subject, mark.user)):
             if name not in message.fields_by_name:
                 raise ValueError(f"{message.full_name}: the event option names {name!r}, which is no field of it")
@@ -144,6 +146,24 @@ def events() -> Mapping[str, EventType]:
     return found
 
 
+@cache
+def retired_streams() -> frozenset[str]:
+    """Returns the streams of events that are published no more."""
+    return streams_in(descriptor_set(), retired=True)
+
+
+def streams_in(files: FileDescriptorSet, *, retired: bool = False) -> frozenset[str]:
+    """Returns the streams of a descriptor set's events: those that it publishes, or those that it has retired."""
+    found = set()
+    for file in files.file:
+        for message in file.message_type:
+            options: Any = message.options
+            marked = options.HasExtension(envelope_pb2.event)
+            if marked and options.Extensions[envelope_pb2.event].retired == retired:
+                found.add(_stream(f"{file.package}.{message.name}"))
+    return frozenset(found)
+
+
 def stream_of(event: type[Message]) -> str:
     """Returns the stream of an event: `astra.{domain}.{event}.v{version}`."""
     return _stream(event.DESCRIPTOR.full_name)
@@ -153,6 +173,11 @@ def stream_of(event: type[Message]) -> str:
 def _stream(full_name: str) -> str:
     root, domain, version, name = full_name.split(".")
     return f"{root}.{domain}.{re.sub(r'(?<!^)(?=[A-Z])', '_', name).lower()}.{version}"
+
+
+def family_of(stream: str) -> str:
+    """Returns a stream without its version: what all versions of an event share."""
+    return stream.rpartition(".v")[0]
 
 
 def streams_of(domain: str) -> list[str]:

@@ -4,6 +4,7 @@ What can be derived from a line here or from the protos is derived: Envoy's rout
 names, consumer groups. Adding a domain adds one line to `SERVICES`.
 """
 
+import ipaddress
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
+ANY_HOST = "0.0.0.0"  # noqa: S104 - in a container, where only Envoy is let in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +89,18 @@ class Mesh:
     """Whether Envoy and the services know each other by certificates. Whole meshes do; parts may talk in plain text."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call Envoy's public listener by gRPC-Web, such as `https://app.example.com`."""
+    registry: bool = False
+    """Whether services whose address is a name are found by the registry, as in containers, rather than by DNS."""
 
     def host(self, name: str) -> str:
         return self.addresses[name].rpartition(":")[0]
 
     def port(self, name: str) -> int:
         return int(self.addresses[name].rpartition(":")[2])
+
+    def listens(self, name: str) -> str:
+        """Returns what to bind. A name is how others reach this container: inside it every address is meant."""
+        return self.addresses[name] if is_ip(self.host(name)) else f"{ANY_HOST}:{self.port(name)}"
 
     def with_replica(self, service: str) -> "Mesh":
         """Returns a mesh with one more server of a service, `<service>-2`, on a free port of this machine."""
@@ -129,8 +137,12 @@ class Mesh:
         """Writes `mesh.json` into the state folder and returns its path."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         path = self.state_dir / "mesh.json"
-        path.write_text(json.dumps({**asdict(self), "state_dir": str(self.state_dir)}, indent=2) + "\n")
+        path.write_text(json.dumps(self.as_json(), indent=2) + "\n")
         return path
+
+    def as_json(self) -> dict[str, object]:
+        """Returns what stands in a `mesh.json`."""
+        return {**asdict(self), "state_dir": str(self.state_dir)}
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Mesh":
@@ -147,6 +159,7 @@ class Mesh:
             limits=read["limits"],
             mtls=read["mtls"],
             cors_origins=tuple(read["cors_origins"]),
+            registry=read["registry"],
         )
 
     @classmethod
@@ -165,6 +178,15 @@ class Mesh:
             limits={name: count * times for name, count in LIMITS.items()},
             cors_origins=tuple(os.environ.get("ASTRA_CORS_ORIGINS", "").split()),
         )
+
+
+def is_ip(host: str) -> bool:
+    """Tells an IP address from a name that DNS has to resolve, such as a container's."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _free_ports(count: int) -> list[int]:

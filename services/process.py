@@ -19,10 +19,12 @@ from services.mesh import Mesh
 from services.runtime.certificates import server_credentials
 from services.runtime.checks import redis_answers, store_writes
 from services.runtime.credentials import ServiceToken
+from services.runtime.door import Door
 from services.runtime.outbox_service import OutboxApi
+from services.runtime.pulse import beating
 from services.runtime.readings import StoreReadings
 from services.runtime.redis_client import connect
-from services.runtime.registry import Registration
+from services.runtime.registry import Registration, reachable
 from services.runtime.revocations import Follower
 from services.runtime.server import Server
 from services.runtime.slots import Slots
@@ -65,7 +67,7 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
             closing.push_async_callback(redis.aclose)
             checks["redis"] = redis_answers(redis)
             # One domain is as good as another to sign in as: any service may read an outbox.
-            outboxes = OutboxClient(mesh.addresses["envoy-internal"], ServiceToken(mesh.keys_dir, names[0]).bearer)
+            outboxes = OutboxClient(Door.of(mesh, names[0]), ServiceToken(mesh.keys_dir, names[0]).bearer)
             closing.push_async_callback(outboxes.close)
             for name, domain in domains.items():
                 past = Past(domain.store, outboxes)
@@ -89,7 +91,7 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
             closing.push_async_callback(registry.aclose)
             for name, domain in domains.items():
                 server = Server(
-                    address or mesh.addresses[name],
+                    address or mesh.listens(name),
                     apis_of(domain),
                     followers[name].revocations,
                     credentials=server_credentials(mesh, name),
@@ -99,7 +101,7 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
                 servers.append(server)
                 for listener in () if address else domain.listeners:
                     tasks.create_task(listener(stop), name=f"{name} listener")
-                registrations.append(Registration(registry, name, server.address))
+                registrations.append(Registration(registry, name, reachable(server.address)))
         for registration in registrations:
             registration.start()
         of_stores = StoreReadings(*(domain.store for domain in domains.values()))
@@ -107,7 +109,8 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
         closing.enter_context(reading(of_stores, *of_domains))
         closing.enter_context(shown(mesh, process, names[0], checks, apart=process not in names))
         log.info("process.ready", domains=list(domains), roles=sorted(roles))
-        await stop.wait()
+        async with beating():
+            await stop.wait()
         log.info("process.stopping", domains=list(domains))
         if servers:
             await asyncio.gather(*(registration.leave() for registration in registrations))

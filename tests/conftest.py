@@ -1,11 +1,13 @@
 """Fixtures that several test folders share."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from services.local import LocalMesh
+from services.mesh import Mesh
 from services.runtime.store import Store
 
 OpenStore = Callable[..., Store]
@@ -22,3 +24,11 @@ async def open_store(tmp_path: Path) -> AsyncIterator[OpenStore]:
             return store
 
         yield opened
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
+    """One real mesh for all flows and contracts, on free ports in a temporary folder."""
+    mesh = Mesh.at(tmp_path_factory.mktemp("mesh"), free_ports=True)
+    with LocalMesh(mesh) as running:
+        yield running

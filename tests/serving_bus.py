@@ -14,6 +14,7 @@ from bridge.bus.owners import Owners
 from bridge.outbox_client import OutboxClient
 from services.mesh import HOST
 from services.runtime.clock import Clock, wall_clock
+from services.runtime.door import Door
 from services.runtime.server import Server
 
 NOWHERE = f"{HOST}:1"
@@ -34,9 +35,9 @@ async def serving_bus(
     `trading` is the address of the only other service, in place of Envoy.
     """
     store = open_store(folder / "bridge" / "bridge.db", clock=clock)
-    owners = Owners(trading, lambda: "token", ["trading"])
+    owners = Owners(Door(trading), lambda: "token", ["trading"])
     own_redis = Redis.from_url(f"redis://{NOWHERE}/0")
-    outboxes = OutboxClient(trading, lambda: "token")
+    outboxes = OutboxClient(Door(trading), lambda: "token")
     api = BusApi(redis or own_redis, store, owners, History(redis or own_redis, outboxes), lambda: stopped or {})
     server = Server(f"{HOST}:0", {"astra.bridge.v1.BusService": api})
     await server.start()

@@ -9,10 +9,11 @@ from redis.asyncio import Redis
 
 from bridge.bus.streams import StreamId, ask_each
 from bridge.entries import Entry
+from bridge.ids import ordinal_of
 from bridge.outbox_client import History as OutboxHistory
 from services.runtime.errors import FailedPrecondition, Unavailable
 
-PAGE_ENTRIES = 256
+PAGE_ENTRIES = 1_000
 
 
 class History:
@@ -51,8 +52,9 @@ class History:
             start = start or await self._seek(stream, at)
             (rows,) = await ask_each(self._redis, [("xrange", stream, start, "+", PAGE_ENTRIES)])
             page = [Entry(stream, id_.decode(), fields.get(b"e", b""), 1) for id_, fields in rows or ()]
-            page = [entry for entry in page if at <= StreamId.parse(entry.id).ordinal <= last]
-            begins = StreamId.parse(page[0].id).ordinal if page else last + 1
+            if page and not at <= ordinal_of(page[0].id) <= ordinal_of(page[-1].id) <= last:
+                page = [entry for entry in page if at <= ordinal_of(entry.id) <= last]
+            begins = ordinal_of(page[0].id) if page else last + 1
             if begins > at:
                 async with aclosing(self._outbox(stream, at, begins - 1)) as older:
                     async for trimmed in older:
@@ -60,7 +62,7 @@ class History:
             if page:
                 yield page
                 start = f"({page[-1].id}"
-            at = StreamId.parse(page[-1].id).ordinal + 1 if page else last + 1
+            at = ordinal_of(page[-1].id) + 1 if page else last + 1
 
     async def _seek(self, stream: str, ordinal: int) -> str:
         """Returns where to read an ordinal, or the first one that is left after it. Ids are ordered by time first, so

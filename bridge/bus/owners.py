@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from bridge.entries import Entry
 from services.runtime.context import current_context
+from services.runtime.door import Door
 from services.runtime.errors import NotFound, Unavailable
 
 GET_GROUPS = "/astra.event.v1.GroupService/GetGroups"
@@ -35,23 +36,18 @@ class Owned:
 class Owners:
     """The services as owners of groups. Knows none of them beforehand: each is asked."""
 
-    def __init__(self, address: str, token: Callable[[], str], services: Sequence[str]) -> None:
+    def __init__(self, door: Door, token: Callable[[], str], services: Sequence[str]) -> None:
         self._token = token
-        self._channels = {
-            # The path is the same in every service; the authority says which is meant.
-            name: grpc.aio.insecure_channel(
-                address, options=[("grpc.default_authority", f"{name}.mesh"), ("grpc.enable_retries", 0)]
-            )
-            for name in services
-        }
+        # The path is the same in every service; the authority says which is meant.
+        self._lines = {name: door.line(f"{name}.mesh", [("grpc.enable_retries", 0)]) for name in services}
 
     async def find(self, group: str) -> Owned:
         """Returns a group. Raises `NotFound` if no service owns it, `Unavailable` if one that may was not reached."""
-        answers = await asyncio.gather(*(self._groups_of(name) for name in self._channels))
+        answers = await asyncio.gather(*(self._groups_of(name) for name in self._lines))
         found = {owned.group: owned for answer in answers for owned in answer or ()}
         if group in found:
             return found[group]
-        away = [name for name, answer in zip(self._channels, answers, strict=True) if answer is None]
+        away = [name for name, answer in zip(self._lines, answers, strict=True) if answer is None]
         if away:
             raise Unavailable(
                 f"no service that answers owns the group {group[:64]!r}, and {', '.join(away)} cannot be reached;"
@@ -79,8 +75,8 @@ class Owners:
         return list(reply.results)
 
     async def close(self) -> None:
-        for channel in self._channels.values():
-            await channel.close()
+        for line in self._lines.values():
+            await line.close()
 
     async def _groups_of(self, service: str) -> list[Owned] | None:
         """Returns a service's groups; None if it does not answer."""
@@ -91,7 +87,7 @@ class Owners:
         return [Owned(group.group, service, tuple(group.streams)) for group in reply.groups]
 
     async def _call(self, service: str, path: str, request: Message, reply: type[Reply], seconds: float) -> Reply:
-        send: Any = self._channels[service].unary_unary(
+        send: Any = self._lines[service].channel.unary_unary(
             path, request_serializer=type(request).SerializeToString, response_deserializer=reply.FromString
         )
         metadata = (

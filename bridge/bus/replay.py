@@ -29,6 +29,13 @@ PATIENCE_SECONDS = 10.0
 """How long an event that finds something away is tried again before the caller is told."""
 
 COUNTED = ("applied", "already_applied", "failed", "gone")
+_COUNTED_AS = {
+    ApplyOutcome.APPLY_OUTCOME_APPLIED: "applied",
+    ApplyOutcome.APPLY_OUTCOME_ALREADY_APPLIED: "already_applied",
+    ApplyOutcome.APPLY_OUTCOME_FAILED: "failed",
+}
+_ENTRY_MATTERS = (ApplyOutcome.APPLY_OUTCOME_TRY_AGAIN, ApplyOutcome.APPLY_OUTCOME_FAILED)
+"""Outcomes after which it matters which entry it was."""
 
 
 @dataclass(slots=True)
@@ -126,14 +133,16 @@ class Replay:
         failures, open_entries = [], list(batch)
         while open_entries:
             results = await self._attempt(owned, open_entries)
+            outcomes = [result.outcome for result in results]
+            for outcome, name in _COUNTED_AS.items():
+                progress.counts[name] += outcomes.count(outcome)
             again = []
-            for entry, result in zip(open_entries, results, strict=True):
-                if result.outcome == ApplyOutcome.APPLY_OUTCOME_TRY_AGAIN:
-                    again.append(entry)
-                    continue
-                if result.outcome == ApplyOutcome.APPLY_OUTCOME_FAILED:
-                    failures.append(ReplayFailure(stream=entry.stream, id=entry.id, error=result.error))
-                progress.counts[ApplyOutcome.Name(result.outcome).removeprefix("APPLY_OUTCOME_").lower()] += 1
+            if any(outcome in _ENTRY_MATTERS for outcome in outcomes):
+                for entry, result in zip(open_entries, results, strict=True):
+                    if result.outcome == ApplyOutcome.APPLY_OUTCOME_TRY_AGAIN:
+                        again.append(entry)
+                    elif result.outcome == ApplyOutcome.APPLY_OUTCOME_FAILED:
+                        failures.append(ReplayFailure(stream=entry.stream, id=entry.id, error=result.error))
             open_entries = again
             if again:
                 if time.monotonic() > give_up:

@@ -12,18 +12,18 @@ from bridge.bus.owners import Owners
 from bridge.outbox_client import OutboxClient
 from bridge.publisher import Publisher
 from services.mesh import SERVICES, Mesh
+from services.runtime.door import Door
 
 
 def build_bus(
     mesh: Mesh, redis: Redis, token: Callable[[], str], publishers: Sequence[Publisher], outboxes: OutboxClient
 ) -> BusApi:
     """Makes it for a running bridge. Opens its database; connects to nothing yet."""
-    address = mesh.addresses["envoy-internal"]
     services = [service.name for service in SERVICES]
     return BusApi(
         redis,
         open_store(mesh.database("bridge")),
-        Owners(address, token, services),
+        Owners(Door.of(mesh, "bridge"), token, services),
         History(redis, outboxes),
         lambda: ChainMap(*(publisher.stopped for publisher in publishers)),
     )

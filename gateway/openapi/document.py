@@ -4,9 +4,10 @@ import json
 from collections import Counter
 
 from gateway.api import Api
+from gateway.openapi import errors
 from gateway.openapi.comments import comments_of
-from gateway.openapi.operations import Operations, errors, names_of
-from gateway.openapi.schemas import STATUS, Schema, Schemas
+from gateway.openapi.operations import Operations, names_of
+from gateway.openapi.schemas import Schema, Schemas
 from gateway.parser import Kind
 from gateway.routes import Route
 
@@ -37,8 +38,8 @@ def document(api: Api, *, title: str) -> bytes:
             "tags": [{"name": name, "description": comments.get(full, "")} for name, full in sorted(services.items())],
             "paths": paths,
             "components": {
-                "schemas": {**components, STATUS: _status()},
-                "responses": errors(),
+                "schemas": {**components, **errors.schemas()},
+                "responses": errors.responses(),
                 "parameters": _parameters(),
                 "headers": {"CorrelationId": {"schema": {"type": "string"}, "description": "Names the chain."}},
                 "securitySchemes": {
@@ -60,27 +61,16 @@ def _path(route: Route) -> str:
     return "/" + "/".join(segments) + (f":{route.template.verb}" if route.template.verb else "")
 
 
-def _status() -> Schema:
-    detail = {"type": "object", "properties": {"@type": {"type": "string"}}, "additionalProperties": True}
-    return {
-        "type": "object",
-        "description": "Why a call failed.",
-        "properties": {
-            "code": {"type": "integer", "format": "int32", "description": "Number of the gRPC code."},
-            "message": {"type": "string"},
-            "details": {"type": "array", "items": detail},
-        },
-        "required": ["code", "message", "details"],
-    }
-
-
 def _parameters() -> Schema:
     def header(name: str, description: str, pattern: str) -> Schema:
         return {"name": name, "in": "header", "description": description, "schema": {"type": "string", **_of(pattern)}}
 
     return {
         "CorrelationId": header(
-            "X-Correlation-ID", "Names the chain this call begins; made if absent.", "^[A-Za-z0-9_.-]{1,64}$"
+            # No pattern: a value that does not fit is no failure.
+            "X-Correlation-ID",
+            "Names the chain this call begins, `[A-Za-z0-9_.-]{1,64}`; others are replaced.",
+            "",
         ),
         "IdempotencyKey": header(
             "Idempotency-Key", "Fills `requestId`, so that a repeat does nothing twice.", "^[A-Za-z0-9_-]{1,64}$"

@@ -7,6 +7,7 @@ from protobuf import DescField, DescFieldValueList, DescFieldValueMap, DescMessa
 
 from gateway.fields import element_of, field_named, is_json_scalar
 from gateway.openapi.comments import summary_of
+from gateway.openapi.errors import statuses_of
 from gateway.openapi.schemas import Schema, Schemas
 from gateway.parser import Kind
 from gateway.routes import Route
@@ -16,18 +17,6 @@ _REASONS = "astra.api.v1.error_reasons"
 _OPEN = "OPEN"
 _MAX_DEPTH = 4
 """How deep query parameters of nested messages are told; deeper ones work, too."""
-
-_ERRORS = {
-    "400": "The request is broken or breaks a rule.",
-    "401": "There is no valid token.",
-    "403": "The caller may not do this.",
-    "404": "There is no such thing.",
-    "409": "It is there already, or something else changed it meanwhile.",
-    "429": "Too many calls; `Retry-After` says when to come back.",
-    "503": "The service is down; `Retry-After` says when to come back.",
-    "504": "The service did not answer in time.",
-    "default": "Any other failure.",
-}
 
 
 class Operations:
@@ -163,7 +152,7 @@ class Operations:
         answers: Schema = {"200": {"description": "It is done.", "headers": headers, "content": content}}
         if route.method == "GET" and not route.server_streaming:
             answers["304"] = {"description": "The client has this answer already: its `If-None-Match` fits."}
-        return answers | {status: {"$ref": f"#/components/responses/{status}"} for status in _ERRORS}
+        return answers | {status: {"$ref": f"#/components/responses/{status}"} for status in statuses_of(route)}
 
 
 def names_of(route: Route) -> Iterator[tuple[str, Any]]:
@@ -181,18 +170,3 @@ def names_of(route: Route) -> Iterator[tuple[str, Any]]:
             continue
         name = ".".join(step.json_name for step in variables[inside[0]].steps)
         yield (f"{name}.{index - inside[0].start}" if inside[0].several else name), inside[0]
-
-
-def errors() -> Schema:
-    """Returns the answers every operation may have, as components."""
-    example = {"code": 5, "message": "there is no trade t-1", "details": []}
-    schema = {"schema": {"$ref": "#/components/schemas/google.rpc.Status"}}
-    return {
-        status: {
-            "description": told,
-            "content": {"application/json": {**schema, "examples": {"failure": {"value": example}}}}
-            if status == "404"
-            else {"application/json": schema},
-        }
-        for status, told in _ERRORS.items()
-    }

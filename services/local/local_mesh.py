@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Self
-from urllib.parse import urlsplit
 
 from services.local import redis_server, supervise
 from services.local.configuration import STOP_SECONDS, control_socket, log_path, write_configuration
@@ -25,6 +24,7 @@ from services.mesh import ROOT, Mesh
 from services.runtime.certificates import make_certificates
 from services.runtime.credentials import make_credentials
 from services.runtime.redis_client import is_own
+from services.runtime.redis_url import parse
 
 POLL_SECONDS = 0.05
 SHUT_DOWN_SECONDS = 60
@@ -164,10 +164,10 @@ class LocalMesh:
         try:
             redis_answers(self.mesh)
         except NotReady as reason:
-            url = urlsplit(self.mesh.redis_url)
             raise StartFailed(
-                f"the Redis of REDIS_URL, {url.hostname}:{url.port or 6379}, does not answer: {reason}; "
-                "start it, correct the URL (redis://USER:PASSWORD@HOST:PORT/0), or unset it to have one started"
+                f"the Redis of REDIS_URL, {parse(self.mesh.redis_url).shown}, does not answer: {reason}; "
+                "start it, correct the URL (redis://USER:PASSWORD@HOST:PORT/0, or see docs/operating.md), "
+                "or unset it to have one started"
             ) from reason
 
     def _start_supervisord(self) -> None:

@@ -11,11 +11,14 @@ from grpc_health.v1 import health_pb2
 
 from services.mesh import Mesh
 from services.runtime.certificates import caller_credentials
-from services.runtime.redis_client import connection_options
+from services.runtime.redis_client import connect_blocking
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 Probe = Callable[[Mesh], None]
+
+AWAY = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+"""What redis-py raises when Redis, or a part of a cluster, does not answer."""
 
 ATTEMPT_SECONDS = 1.0
 """How long one attempt may take."""
@@ -28,9 +31,9 @@ class NotReady(Exception):
 def redis_answers(mesh: Mesh) -> None:
     """Passes when Redis answers a PING; it does not while it is still loading its data."""
     try:
-        with redis.Redis.from_url(mesh.redis_url, **connection_options(mesh, "reader")) as client:
+        with connect_blocking(mesh, "reader") as client:
             client.ping()
-    except (redis.RedisError, OSError) as error:
+    except AWAY as error:
         raise NotReady(f"PING: {error}") from error
 
 
@@ -40,12 +43,12 @@ def consuming(service: str) -> Probe:
     def probe(mesh: Mesh) -> None:
         missing = {group.name for group in importlib.import_module(f"services.{service}.reactions").GROUPS}
         try:
-            with redis.Redis.from_url(mesh.redis_url, **connection_options(mesh, "reader")) as client:
+            with connect_blocking(mesh, "reader") as client:
                 for stream in client.scan_iter("astra.*", count=1000, _type="stream"):
                     for group in client.xinfo_groups(stream):
                         if group["consumers"]:
                             missing.discard(group["name"].decode())
-        except (redis.RedisError, OSError) as error:
+        except AWAY as error:
             raise NotReady(f"XINFO GROUPS: {error}") from error
         if missing:
             raise NotReady(f"no consumer in {', '.join(sorted(missing))}")

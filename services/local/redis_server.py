@@ -6,7 +6,9 @@ from services.mesh import ROOT, Mesh
 from services.runtime.credentials import read_password, write_private
 from services.runtime.redis_acl import ROLES, acl_file
 
-MAX_MEMORY = "2560mb"
+SETTINGS = ROOT / "services" / "redis.conf"
+"""What every Redis of ours is told, here and in containers."""
+MAX_MEMORY = next(line.split()[1] for line in SETTINGS.read_text().splitlines() if line.startswith("maxmemory "))
 
 
 def binary() -> Path:
@@ -39,19 +41,8 @@ def _configuration(mesh: Mesh, folder: Path, acl: Path) -> str:
         f"port {mesh.port('redis')}",
         f"dir {_quoted(folder)}",
         f"aclfile {_quoted(acl)}",
-        "daemonize no",
-        "tcp-keepalive 60",
-        # Streams are bounded by trimming what every group has finished. Evicting a key would take its groups with it.
-        f"maxmemory {MAX_MEMORY}",
-        "maxmemory-policy noeviction",
-        "appendonly yes",
-        "appendfsync everysec",
-        "save 3600 1 300 100 60 10000",
-        "stop-writes-on-bgsave-error no",
-        "shutdown-on-sigterm save",
-        "loglevel notice",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + SETTINGS.read_text()
 
 
 def _quoted(path: Path) -> str:

@@ -33,7 +33,15 @@ class NftApi:
     async def list_user_nfts(self, request: pb.ListUserNftsRequest, call: Call) -> pb.ListUserNftsResponse:
         size, key = page_size(request.page_size), page_key(request.page_token, str)
         rows = await self._store.read(
-            lambda db: sql.list_nfts(db, request.user_id, before=key[0] if key else None, limit=size + 1)
+            lambda db: sql.list_nfts(
+                db,
+                request.user_id,
+                rarity=request.rarity,
+                reward_kind=request.reward_kind,
+                listed_only=request.listed_only,
+                before=key[0] if key else None,
+                limit=size + 1,
+            )
         )
         return pb.ListUserNftsResponse(
             nfts=map(sql.nft_message, rows[:size]),

@@ -49,12 +49,21 @@ def load_nft(db: Reader, nft_id: str) -> Row:
     return row
 
 
-def list_nfts(db: Reader, user_id: str, *, before: str | None, limit: int) -> list[Row]:
-    """Returns a user's NFTs newest first (ids are time-ordered), after the one with the id `before`."""
+def list_nfts(
+    db: Reader, user_id: str, *, rarity: int, reward_kind: int, listed_only: bool, before: str | None, limit: int
+) -> list[Row]:
+    """Returns a user's NFTs newest first (ids are time-ordered), after the one with the id `before`.
+
+    Only those of a rarity and kind of reward, unless 0, and only those that are for sale, if asked for.
+    """
     return db.all(
-        f"{_NFT} WHERE owner_user_id = ? AND nft.nft_id < ? ORDER BY nft.nft_id DESC LIMIT ?",
+        f"{_NFT} WHERE owner_user_id = ? AND nft.nft_id < ? AND ? IN (0, rarity) AND ? IN (0, reward_kind)"
+        " AND (? = 0 OR listing_id IS NOT NULL) ORDER BY nft.nft_id DESC LIMIT ?",
         user_id,
         ABOVE_ALL_IDS if before is None else before,
+        rarity,
+        reward_kind,
+        listed_only,
         limit,
     )
 

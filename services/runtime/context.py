@@ -42,6 +42,17 @@ class Context:
     delivery: Delivery | None = None
     """The event being reacted to, with its envelope; None in a call."""
 
+    @classmethod
+    def of(cls, delivery: Delivery) -> "Context":
+        """Returns the context of a reaction: the chain of the event, which causes what comes of it."""
+        envelope = delivery.envelope
+        return cls(
+            correlation_id=envelope.correlation_id,
+            causation_id=envelope.id,
+            traceparent=envelope.traceparent,
+            delivery=delivery,
+        )
+
 
 _current: ContextVar[Context | None] = ContextVar("context", default=None)
 

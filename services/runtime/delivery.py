@@ -22,3 +22,11 @@ class Delivery:
     @property
     def id(self) -> str:
         return f"{self.ms}-{self.ordinal}"
+
+    @property
+    def older(self) -> tuple[str, int] | None:
+        """Stream and ordinal of the same event in its older version; None for an event in one version."""
+        if not (place := self.envelope.older_version):
+            return None
+        stream, _, ordinal = place.partition("/")
+        return stream, int(ordinal)

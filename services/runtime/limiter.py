@@ -36,6 +36,19 @@ class Standing:
     """Until the oldest call of the window no longer counts."""
 
 
+class _Storage(RedisStorage):
+    """Windows in whatever Redis a client of ours is for: each is one key, and one script."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        super().__init__("async+redis://", implementation="redispy", key_prefix="limits")
+
+    def configure_bridge(self) -> None:
+        bridge: Any = self.bridge
+        bridge.storage = self._redis
+        bridge.connection_getter = lambda _: self._redis
+
+
 class Limiter:
     """The limits of `Mesh.limits`, for callers by whatever tells them apart."""
 
@@ -85,11 +98,7 @@ class Limiter:
     def _connected(self) -> MovingWindowRateLimiter:
         if self._windows is None:
             self._redis = connect(self._mesh, "limiter", timeout_seconds=None)
-            pool: Any = self._redis.connection_pool
-            storage = RedisStorage(
-                f"async+{self._mesh.redis_url}", implementation="redispy", key_prefix="limits", connection_pool=pool
-            )
-            self._windows = MovingWindowRateLimiter(storage)
+            self._windows = MovingWindowRateLimiter(_Storage(self._redis))
         return self._windows
 
     def _tell(self, *, open_: bool, why: str = "") -> None:

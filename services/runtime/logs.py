@@ -109,8 +109,8 @@ def _without_secret(found: re.Match[str]) -> str:
     return f"{found['bearer'] or found['scheme'] or ''}{_HIDDEN}"
 
 
-class _Printer(structlog.PrintLogger):
-    """Prints, and knows the module that logs."""
+class _Printer(structlog.WriteLogger):
+    """Writes each line at once, since workers share their output; and knows the module that logs."""
 
     def __init__(self, to: TextIO, *_: object) -> None:
         super().__init__(to)

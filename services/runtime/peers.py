@@ -10,6 +10,7 @@ from services.mesh import Mesh
 from services.runtime import metrics
 from services.runtime.context import current_context
 from services.runtime.credentials import ServiceToken
+from services.runtime.door import Door
 from services.runtime.errors import MeshError, Unavailable
 from services.runtime.statuses import reason_of
 from services.telemetry import spans
@@ -35,7 +36,7 @@ class Peers:
     """
 
     def __init__(self, mesh: Mesh, name: str) -> None:
-        self._channel = grpc.aio.insecure_channel(mesh.addresses["envoy-internal"])
+        self._line = Door.of(mesh, name).line()
         self._token = ServiceToken(mesh.keys_dir, name)
 
     async def call(self, path: str, request: Message, reply: type[Reply]) -> Reply:
@@ -46,7 +47,7 @@ class Peers:
         rpc: Rpc = rpcs()[path]
         if not rpc.read_only and not getattr(request, "request_id", ""):
             raise ValueError(f"{path} is a write: give it a request_id that a repeat will have too")
-        send = self._channel.unary_unary(
+        send = self._line.channel.unary_unary(
             path, request_serializer=rpc.request.SerializeToString, response_deserializer=reply.FromString
         )
         context, code = current_context(), "CANCELLED"
@@ -71,4 +72,4 @@ class Peers:
             spans.call_ended(span, code)
 
     async def close(self) -> None:
-        await self._channel.close()
+        await self._line.close()

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 STREAMS = "astra.*"
 DEAD_LETTERS = "{astra.*}.dlq.*"
 LIMITS = "limits:*"
-REGISTRY = "registry:*"
+REGISTRY = "{registry}:*"
 
-_CONNECT = "+@connection +@transaction -@admin -@dangerous +info +time +command"
+_CONNECT = "+@connection +@transaction -@admin -@dangerous +info +time +command +cluster|slots"
 _SCRIPTS = "+eval +evalsha +script|load +script|exists"
 
 ROLES: Mapping[str, str] = {

@@ -5,6 +5,7 @@ EXPIRE passes when Redis is full. Discovery reads it; if Redis is away, everybod
 """
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,13 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.mesh import ANY_HOST
 from services.runtime import metrics
 from services.runtime.clock import uuid7, wall_clock
 
-INDEX = "registry:index"
+INDEX = "{registry}:index"
+"""All keys of the registry share a slot, so that one transaction takes them on a cluster too."""
+
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30
 GONE_SECONDS = 60
@@ -36,7 +40,7 @@ class Instance:
 
     @property
     def key(self) -> str:
-        return f"registry:instance:{self.id}"
+        return f"{{registry}}:instance:{self.id}"
 
     @property
     def entry(self) -> str:
@@ -123,6 +127,12 @@ class Registration:
         log.info("registry.registered", service=instance.service, address=instance.address)
 
 
+def reachable(address: str) -> str:
+    """Returns where others reach a server: of one bound to every address, at this machine's or container's own."""
+    host, _, port = address.rpartition(":")
+    return f"{socket.gethostbyname(socket.gethostname())}:{port}" if host == ANY_HOST else address
+
+
 async def read_registry(redis: Redis) -> list[Seen]:
     """Returns all instances of the index, in the order of their addresses. Raises `RedisError` or `OSError`."""
     listed: Any = await redis.smembers(INDEX)
@@ -145,7 +155,7 @@ async def forget(redis: Redis, instances: list[Instance]) -> None:
     Nothing is known to be dead then: heartbeats may have been refused like this.
     """
     async with redis.pipeline(transaction=True) as pipe:
-        pipe.set("registry:writable", "1", ex=GONE_SECONDS)
+        pipe.set("{registry}:writable", "1", ex=GONE_SECONDS)
         if instances:
             pipe.srem(INDEX, *(instance.entry for instance in instances))
         await pipe.execute()

@@ -41,10 +41,13 @@ class Revocations:
 
     def __init__(self) -> None:
         self._not_before_ms: dict[str, int] = {}
+        self._changed = asyncio.Event()
 
     def note(self, user_id: str, not_before_ms: int) -> None:
         """Adds a rule; the latest moment of a user counts, in whatever order they come."""
         self._not_before_ms[user_id] = max(not_before_ms, self._not_before_ms.get(user_id, 0))
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def forget(self, before_ms: int) -> None:
         """Drops the rules that ask for no more than this moment."""
@@ -61,6 +64,13 @@ class Revocations:
         """Raises `Unauthenticated` `TOKEN_REVOKED` for a token that was issued too early."""
         if self.refuses(caller):
             raise Unauthenticated("this token is no longer accepted; sign in again", reason="TOKEN_REVOKED")
+
+    async def refusal_of(self, caller: Caller) -> None:
+        """Waits, for ever if need be, until a caller's token is refused. Raises `Unauthenticated` then."""
+        while True:
+            changed = self._changed
+            self.check(caller)
+            await changed.wait()
 
 
 class Follower:

@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -26,6 +27,7 @@ from services.runtime.metrics import CallTimer
 from services.runtime.reflection import reflection_handlers
 from services.runtime.revocations import Revocations
 from services.runtime.statuses import abort, internal_status, status_of
+from services.runtime.streams import while_allowed
 from services.runtime.validation import validate
 from services.telemetry import spans
 from services.telemetry.tracing import Span
@@ -146,10 +148,10 @@ def _streaming(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
             call = _admit(rpc, request, metadata, span, revoked)
             responses = method(request, call)
             await context.send_initial_metadata(_answer_headers())
-            async for response in responses:
-                # A stream outlives the moment it was let in: nothing more goes out once the token is refused.
-                revoked.check(call.caller)
-                yield response
+            # A stream outlives the moment it was let in: it ends once the token is refused.
+            async with aclosing(while_allowed(responses, call.caller, revoked)) as allowed:
+                async for response in allowed:
+                    yield response
             code = "OK"
         except Exception as error:
             code = _code_of(error, context)

@@ -9,10 +9,11 @@ import secrets
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
@@ -21,14 +22,19 @@ from services.runtime.clock import Clock, Ids, uuid7, wall_clock
 from services.runtime.context import Context, current_context
 from services.runtime.delivery import Delivery
 from services.runtime.errors import Unavailable
+from services.runtime.inbox import Apply, Effect
+from services.runtime.request_ids import once_per_request
 from services.runtime.transaction import Reader, Recorder, Tx
 from services.runtime.turns import Turns
 from services.runtime.wakeups import Hints, Wakeups
-from services.runtime.writer import Writer
-from services.telemetry import spans
+from services.runtime.writer import TURN_SECONDS, TURN_WORKS, Writer
 
 _BUSY_MS = 10_000
+_CHECKPOINT_PAGES = 4_000
+"""Pages in the log before they are moved to the database. With SQLite's 1,000 that was the better part of a commit."""
 _READERS = 2
+_EACH_ITS_OWN = Context(correlation_id="")
+"""Of a batch of reactions, each of which has a context of its own."""
 
 T = TypeVar("T")
 Reply = TypeVar("Reply", bound=Message)
@@ -73,44 +79,39 @@ class Store:
     async def command(
         self, request: Message, *, rpc: str, subject: str, reply: type[Reply], work: Callable[[Tx], Reply]
     ) -> Reply:
-        """Runs a write of an rpc, once per request id (see `inbox.once_per_request`)."""
+        """Runs a write of an rpc, once per request id (see `once_per_request`)."""
         return await self.write(
-            lambda tx: inbox.once_per_request(
+            lambda tx: once_per_request(
                 tx, request, rpc=rpc, subject=subject, key=self._request_key, reply=reply, work=work
             )
         )
 
-    async def react(self, group: str, delivery: Delivery, apply: Callable[[Tx, Any], object]) -> bool:
+    async def react(self, group: str, delivery: Delivery, apply: Apply) -> bool:
         """Applies an event for a group; inbox, state and outbox commit together.
 
         Returns False, and changes nothing, if the group has applied it before. Raises what `apply` raises.
         """
+        (effect,) = await self.react_all(group, [(delivery, apply)])
+        if isinstance(effect, Exception):
+            raise effect
+        return effect
 
-        def work(tx: Tx) -> bool:
-            if not inbox.mark_applied(tx, group, delivery):
-                return False
-            apply(tx, delivery.event)
-            return True
+    async def react_all(self, group: str, given: Sequence[tuple[Delivery, Apply]]) -> list[Effect]:
+        """Applies events for a group in their order, as `react` does each, in as few commits as turns allow.
 
-        envelope = delivery.envelope
-        span = spans.processed(group, delivery.stream, envelope.traceparent)
-        spans.message(span, envelope.id, envelope.correlation_id)
-        try:
-            applied = await self.write(
-                work,
-                context=Context(
-                    correlation_id=envelope.correlation_id,
-                    causation_id=envelope.id,
-                    traceparent=span.traceparent,
-                    delivery=delivery,
-                ),
-            )
-        except Exception as error:
-            span.end(repr(error))
-            raise
-        if applied:
-            span.end()
-        return applied
+        Returns what became of each: one that fails changes nothing, and holds up no other.
+        """
+        effects: list[Effect] = []
+        while len(effects) < len(given):
+            # By the turn: a batch, however long, lets callers and other processes in between.
+            turn = given[len(effects) : len(effects) + TURN_WORKS]
+            try:
+                effects += await self.write(
+                    partial(inbox.apply_all, group=group, given=turn, seconds=2 * TURN_SECONDS), context=_EACH_ITS_OWN
+                )
+            except Exception as error:
+                effects += [error] * len(turn)
+        return effects
 
     async def park(self, group: str, stream: str, ordinal: int) -> None:
         """Notes that a group gives an event up; its dead letter keeps it."""
@@ -155,6 +156,7 @@ def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
     return connection

@@ -17,7 +17,7 @@ import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, make_wsgi_app
 from prometheus_client.registry import Collector
 
-from services.mesh import HOST, METRICS_ADDRESS, Mesh
+from services.mesh import ANY_HOST, HOST, METRICS_ADDRESS, Mesh, is_ip
 from services.telemetry.health import Check, Health
 from services.telemetry.targets import Target
 
@@ -107,9 +107,7 @@ def reading(*collectors: Collector) -> Iterator[None]:
 
 def _bound(host: str, port: int, health: Health) -> Face:
     # A name is how others reach this container; inside it every address is meant.
-    bind = host or HOST
-    if bind.strip("0123456789.") and ":" not in bind:
-        bind = "0.0.0.0"  # noqa: S104
+    bind = (host if is_ip(host) else ANY_HOST) if host else HOST
     try:
         return Face(bind, port, health)
     except OSError as error:

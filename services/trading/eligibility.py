@@ -1,21 +1,17 @@
 """Who may trade with real money: an active user with its identity verified, whose tier has real trading."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
+from astra.financial.v1.financial_service_pb2 import GetSubscriptionRequest, GetSubscriptionResponse
+from astra.financial.v1.subscription_pb2 import SubscriptionState, SubscriptionTier
 from astra.user.v1.user_pb2 import UserState, VerificationTier
 from astra.user.v1.user_service_pb2 import GetUserRequest, GetUserResponse
-from google.protobuf.message import Message
 
-from services.contracts import rpcs
-from services.runtime.errors import FailedPrecondition, Unavailable
+from services.runtime.errors import FailedPrecondition
 from services.runtime.peers import PeerError, Peers
 
 GET_USER = "/astra.user.v1.UserService/GetUser"
 GET_SUBSCRIPTION = "/astra.financial.v1.FinancialService/GetSubscription"
-TIERS = frozenset({"pro", "premium", "enterprise"})
-"""Tiers with real trading."""
-STATES = frozenset({"active", "cancelled"})
-"""States in which a tier is in force; a cancelled one lasts to its period's end."""
 
 
 class Eligibility(Protocol):
@@ -42,30 +38,15 @@ class PeerEligibility:
             raise FailedPrecondition(
                 "live trading needs your identity verified; ask for it first", reason="IDENTITY_NOT_VERIFIED"
             )
-        tier, state = await self._subscription(user_id)
-        if tier not in TIERS or state not in STATES:
+        request = GetSubscriptionRequest(user_id=user_id)
+        subscription = (await self._peers.call(GET_SUBSCRIPTION, request, GetSubscriptionResponse)).subscription
+        # Which tiers have it, and in which states, is financial's to say.
+        if not subscription.real_trading:
+            tier = SubscriptionTier.Name(subscription.tier).removeprefix("SUBSCRIPTION_TIER_").lower()
+            state = SubscriptionState.Name(subscription.state).removeprefix("SUBSCRIPTION_STATE_").lower()
             raise FailedPrecondition(
-                f"live trading needs a subscription from pro on; yours is {tier or 'free'}, {state or 'none'}",
+                f"live trading needs a subscription from pro on; yours is {tier}, {state}",
                 reason="TIER_WITHOUT_LIVE_TRADING",
                 tier=tier,
                 state=state,
             )
-
-    async def _subscription(self, user_id: str) -> tuple[str, str]:
-        rpc = rpcs().get(GET_SUBSCRIPTION)
-        if rpc is None:
-            raise Unavailable("subscriptions cannot be asked for", reason="PEER_UNAVAILABLE")
-        try:
-            reply: Any = await self._peers.call(GET_SUBSCRIPTION, rpc.request(user_id=user_id), rpc.response)
-        except PeerError as error:
-            if error.code == "NOT_FOUND":
-                return "", ""
-            raise
-        return plain_name(reply.subscription, "tier"), plain_name(reply.subscription, "state")
-
-
-def plain_name(message: Message, field: str) -> str:
-    """Returns a value such as `pro`, whether it is sent as text or as an enum such as `SUBSCRIPTION_TIER_PRO`."""
-    value, kind = getattr(message, field), message.DESCRIPTOR.fields_by_name[field].enum_type
-    name = kind.values_by_number[value].name if kind is not None else str(value)
-    return name.rpartition("_")[2].lower()

@@ -26,7 +26,7 @@ def build(mesh: Mesh, *, clock: Clock = wall_clock, passwords: Passwords | None 
         store=store,
         apis={"astra.user.v1.UserService": api},
         groups=GROUPS,
-        listeners=[jwks_listener(mesh.host("user-jwks"), mesh.port("user-jwks"), keys)],
+        listeners=[jwks_listener(mesh, keys)],
     )
 
 

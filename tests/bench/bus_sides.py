@@ -8,12 +8,11 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
-import hiredis
 import uvloop
 from astra.event.v1.outbox_service_pb2 import Cursor, TailRequest, TailResponse
 from astra.gamification.v1.events_pb2 import XpGained
@@ -29,7 +28,9 @@ from bridge.publisher import Publisher
 from services import contracts
 from services.runtime.clock import wall_clock
 from services.runtime.delivery import Delivery
+from services.runtime.inbox import Effect
 from services.runtime.outbox_service import OutboxApi
+from services.runtime.redis_connection import PackedConnection
 from services.runtime.server import Server
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
@@ -84,28 +85,9 @@ async def record_steadily(store: Store, count: int, per_second: float) -> list[f
     return times
 
 
-async def raw(port: str, count: str, at_once: str) -> None:
-    """Writes ready-made XADDs to a socket, so many at once: what no client can beat."""
-    number, batch = int(count), int(at_once)
-    envelope = b"x" * 300
-    command = b"*5\r\n$4\r\nXADD\r\n$3\r\nraw\r\n$1\r\n*\r\n$1\r\ne\r\n$%d\r\n%s\r\n" % (len(envelope), envelope)
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
-    replies = hiredis.Reader()
-    begun, used = time.monotonic(), time.process_time()
-    for sent in range(0, number, batch):
-        left = min(batch, number - sent)
-        writer.write(command * left)
-        while left:
-            replies.feed(await reader.read(65_536))
-            while isinstance(replies.gets(), bytes):
-                left -= 1
-    say(seconds=time.monotonic() - begun, cpu_seconds=time.process_time() - used)
-    writer.close()
-
-
 async def publish(redis_url: str, address: str, count: str) -> None:
     """Takes an outbox to its stream as the bridge does, without Envoy in between; `0` goes on until stopped."""
-    redis: Redis = Redis.from_url(redis_url, socket_timeout=None)
+    redis: Redis = Redis.from_url(redis_url, socket_timeout=None, connection_class=PackedConnection)
     async with grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
         call: Any = channel.unary_stream(
             TAIL, request_serializer=TailRequest.SerializeToString, response_deserializer=TailResponse.FromString
@@ -145,9 +127,10 @@ class NoOperation:
     def __init__(self, note: Callable[[Any], None]) -> None:
         self._note = note
 
-    async def react(self, group: str, delivery: Delivery, apply: Reaction) -> bool:
-        self._note(delivery.event)
-        return True
+    async def react_all(self, group: str, given: Sequence[tuple[Delivery, Reaction]]) -> list[Effect]:
+        for delivery, _ in given:
+            self._note(delivery.event)
+        return [True] * len(given)
 
     async def park(self, group: str, stream: str, ordinal: int) -> None:
         raise AssertionError("nothing fails here")
@@ -155,7 +138,7 @@ class NoOperation:
 
 async def consume(redis_url: str, count: str, database: str = "") -> None:
     """Runs a group until it has had `count` events: with a no-op, or with effect, inbox and outbox committed."""
-    redis: Redis = Redis.from_url(redis_url, socket_timeout=None)
+    redis: Redis = Redis.from_url(redis_url, socket_timeout=None, connection_class=PackedConnection)
     stop, times, left = asyncio.Event(), {}, int(count)
 
     def note(event: TradeExecuted) -> None:
@@ -185,13 +168,15 @@ async def mesh(path: str, seconds: str) -> None:
     import services.process
     from services.mesh import SERVICES, Mesh
 
-    react, late, began = Store.react, [], time.monotonic()
+    react_all, began = Store.react_all, time.monotonic()
+    late: list[int] = []
 
-    async def timed(self: Store, group: str, delivery: Delivery, apply: Reaction) -> bool:
-        late.append(wall_clock() - delivery.ms)
-        return await react(self, group, delivery, apply)
+    async def timed(self: Store, group: str, given: Sequence[tuple[Delivery, Reaction]]) -> list[Effect]:
+        now_ms = wall_clock()
+        late.extend(now_ms - delivery.ms for delivery, _ in given)
+        return await react_all(self, group, given)
 
-    patch(Store, react=timed)
+    patch(Store, react_all=timed)
     loop = asyncio.get_running_loop()
     loop.call_later(float(seconds), signal.raise_signal, signal.SIGTERM)
     both = services.process.ROLES["both"]
@@ -210,5 +195,5 @@ def _numbered(times: Mapping[str, float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    side: Any = {"outbox": outbox, "raw": raw, "publish": publish, "consume": consume, "mesh": mesh}[sys.argv[1]]
+    side: Any = {"outbox": outbox, "publish": publish, "consume": consume, "mesh": mesh}[sys.argv[1]]
     uvloop.run(side(*sys.argv[2:]))

@@ -17,6 +17,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return total / _TICKS_PER_SECOND
 
 
+def child_of(pid: int) -> int:
+    """Returns the id of a process's only child: of what runs Envoy, Envoy."""
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
 def rss_mb(pid: int) -> float:
     """Returns the resident memory of a process, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

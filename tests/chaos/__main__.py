@@ -15,14 +15,18 @@ def main() -> int:
     seconds = float(os.environ.get("CHAOS_SECONDS") or 300)
     control = os.environ.get("CHAOS_CONTROL", "")
     trim = os.environ.get("CHAOS_TRIM", "") == "1"
+    cluster = os.environ.get("CHAOS_CLUSTER", "") == "1"
+    full = os.environ.get("CHAOS_FULL", "") == "1"
     if control and control not in CONTROLS:
         raise SystemExit(f"CHAOS_CONTROL={control}: there are {', '.join(CONTROLS)}")
-    again = f"make chaos CHAOS_SECONDS={seconds:.0f} CHAOS_SEED={seed}" + (
+    again = f"make chaos{'-cluster' if cluster else ''} CHAOS_SECONDS={seconds:.0f} CHAOS_SEED={seed}" + (
         f" CHAOS_CONTROL={control}" if control else ""
     )
     again += " CHAOS_TRIM=1" if trim else ""
+    again += " CHAOS_FULL=1" if full else ""
     console.print(f"{seconds:.0f} s of faults; the same again: {again}", highlight=False)
-    outcome = asyncio.run(run(Options(seconds=seconds, seed=seed, control=control, trim=trim)))
+    options = Options(seconds=seconds, seed=seed, control=control, trim=trim, full=full, cluster=cluster)
+    outcome = asyncio.run(run(options))
     print_outcome(outcome)
     return 0 if outcome.right else 1
 

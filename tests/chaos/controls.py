@@ -46,14 +46,15 @@ def cursor_elsewhere(folder: Path) -> None:
 
 def ack_before_effect(folder: Path) -> None:
     """At most once: an entry is acknowledged, then the process dies before its effect."""
-    settle = Settler.settle
+    settle_all = Settler.settle_all
 
-    async def hasty(self: Settler, entry: Any) -> Any:
+    async def hasty(self: Settler, entries: Sequence[Any]) -> Any:
         with suppress(RedisError, OSError, TimeoutError):
-            await self._membership.acknowledge({entry.stream: [entry.id]})
-        return await settle(self, entry)
+            for entry in entries:
+                await self._membership.acknowledge({entry.stream: [entry.id]})
+        return await settle_all(self, entries)
 
-    patch(Settler, settle=hasty)
+    patch(Settler, settle_all=hasty)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

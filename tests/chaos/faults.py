@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from redis.exceptions import RedisError
 
 from tests.chaos.fleet import Fleet
-from tests.chaos.streams_server import StreamsServer
+from tests.chaos.streams import Streams
 
 KILL_EVERY_SECONDS = 0.28
 PAUSE_SECONDS = 0.35
@@ -21,7 +21,9 @@ LAST_CUT_BYTES = 40_000
 class Faults:
     """Deals faults until cancelled. Each kind comes in turn, shuffled, so that a short run has some of each."""
 
-    def __init__(self, fleet: Fleet, server: StreamsServer, chance: random.Random) -> None:
+    kill_every_seconds = KILL_EVERY_SECONDS
+
+    def __init__(self, fleet: Fleet, server: Streams, chance: random.Random) -> None:
         self.done: Counter[str] = Counter()
         self.cut_bytes = 0
         self._fleet = fleet
@@ -29,11 +31,15 @@ class Faults:
         self._chance = chance
         self._deck: list[Callable[[], Awaitable[None]]] = []
 
+    def notes(self) -> list[str]:
+        """Returns what else is worth knowing."""
+        return []
+
     async def kill_members(self) -> None:
         """Kills one process after the other, at whatever it is doing."""
         names = [name for name in self._fleet.members if name != "bridge-2"]
         while True:
-            await asyncio.sleep(KILL_EVERY_SECONDS * 2 * self._chance.random())
+            await asyncio.sleep(self.kill_every_seconds * 2 * self._chance.random())
             self._fleet.kill(self._chance.choice(names))
 
     async def deal(self) -> None:
@@ -42,9 +48,7 @@ class Faults:
             await asyncio.sleep(PAUSE_SECONDS * 2 * self._chance.random())
             if not self._deck:
                 self._deck = [
-                    self.redis_killed,
-                    *[self.tail_cut] * 5,
-                    self.tail_cut_after_rewrite,
+                    *self._of_redis(),
                     self.aof_rewritten,
                     self.redis_full,
                     self.second_bridge,
@@ -59,6 +63,10 @@ class Faults:
             except (RedisError, OSError):
                 continue  # a server that has just started may refuse; the next fault comes soon
             self.done[fault.__name__.replace("_", " ")] += 1
+
+    def _of_redis(self) -> list[Callable[[], Awaitable[None]]]:
+        """Returns what is done to Redis, as often as it comes up in a deck."""
+        return [self.redis_killed, *[self.tail_cut] * 5, self.tail_cut_after_rewrite]
 
     async def redis_killed(self) -> None:
         self._server.kill()

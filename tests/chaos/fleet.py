@@ -52,8 +52,11 @@ class Member:
         """Sends a signal, if it lives. Returns whether it did."""
         if self.process is None or self.process.pid is None:
             return False
+        try:
+            os.kill(self.process.pid, number)
+        except ProcessLookupError:
+            return False  # it has ended, and nobody has looked since
         self.killed |= number == signal.SIGKILL
-        os.kill(self.process.pid, number)
         return True
 
 

@@ -4,14 +4,16 @@ The ledger has no unique key: an effect that happens twice is there twice.
 """
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import services.process
 from bridge.group_runner import run_group
 from bridge.groups import Group, Reaction, routes
-from bridge.settling import Settings
+from bridge.settings import Settings
 from services.runtime.delivery import Delivery
 from services.runtime.errors import Unavailable
+from services.runtime.inbox import Effect
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
 from tests.chaos.points import Point, patch
@@ -35,12 +37,12 @@ def is_poison(ordinal: int) -> bool:
 
 def install(point: Point) -> None:
     """Makes the stores of this process keep the ledger, and its groups quick."""
-    init, react = Store.__init__, Store.react
+    init, react_all = Store.__init__, Store.react_all
 
     def with_ledger(self: Store, *args: Any, schema: str = "", **options: Any) -> None:
         init(self, *args, schema=schema + SCHEMA, **options)
 
-    async def noting(self: Store, group: str, delivery: Delivery, apply: Reaction) -> bool:
+    def noting(group: str, delivery: Delivery, apply: Reaction) -> Reaction:
         def effect(tx: Tx, event: Any) -> None:
             if is_poison(delivery.ordinal):
                 raise ValueError("poison")
@@ -51,9 +53,14 @@ def install(point: Point) -> None:
             tx.execute("INSERT INTO chaos_effect VALUES (?, ?, ?, ?)", *row)
             point.reach("before effect commit")
 
-        applied = await react(self, group, delivery, effect)
+        return effect
+
+    async def noting_all(self: Store, group: str, given: Sequence[tuple[Delivery, Reaction]]) -> list[Effect]:
+        effects = await react_all(
+            self, group, [(delivery, noting(group, delivery, apply)) for delivery, apply in given]
+        )
         point.reach("after effect commit")
-        return applied
+        return effects
 
     async def run_quickly(group: Group, *, store: Store, **options: Any) -> None:
         def note_reads(tx: Tx) -> None:
@@ -63,5 +70,5 @@ def install(point: Point) -> None:
         await store.write(note_reads)
         await run_group(group, store=store, **options, settings=SETTINGS)
 
-    patch(Store, __init__=with_ledger, react=noting)
+    patch(Store, __init__=with_ledger, react_all=noting_all)
     patch(services.process, run_group=run_quickly)

@@ -13,7 +13,11 @@ console = Console(width=120)
 def print_outcome(outcome: Outcome) -> None:
     """Prints kills, faults, events and the verdict."""
     options, fleet, faults, callers = outcome.options, outcome.fleet, outcome.faults, outcome.callers
-    kills = Table(title=f"chaos: {options.seconds:.0f} s, seed {options.seed}{_control(outcome)}", title_justify="left")
+    where = " on a cluster" if options.cluster else ""
+    kills = Table(
+        title=f"chaos{where}: {options.seconds:.0f} s, seed {options.seed}{_control(outcome)}",
+        title_justify="left",
+    )
     for column in ("killed at random", "times", "killed at a point", "times ", "fault", "times  "):
         kills.add_column(column, justify="right" if "times" in column else "left", no_wrap=True)
     columns = [sorted(counter.items()) for counter in (fleet.kills, fleet.points, faults.done)]
@@ -25,6 +29,8 @@ def print_outcome(outcome: Outcome) -> None:
         f"{total:,} processes killed, {sum(n for name, n in faults.done.items() if 'cut' in name)} AOF tails cut"
         f" ({faults.cut_bytes:,} bytes), {len(callers.journal):,} trades acknowledged after {callers.repeats:,} repeats"
     )
+    for note in faults.notes():
+        console.print(note)
     found = Table()
     for column in ("compared", "count", "lost", "doubled", "misplaced"):
         found.add_column(column, justify="left" if column == "compared" else "right")

@@ -16,8 +16,12 @@ from services.mesh import Mesh
 from services.runtime.credentials import make_credentials
 from tests.chaos import records
 from tests.chaos.callers import Callers
+from tests.chaos.cluster_faults import ClusterFaults
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet
+from tests.chaos.full_redis import FullRedis
+from tests.chaos.streams import Streams
+from tests.chaos.streams_cluster import StreamsCluster
 from tests.chaos.streams_server import StreamsServer
 from tests.chaos.verdict import Verdict, compare
 
@@ -41,6 +45,10 @@ class Options:
     control: str = ""
     trim: bool = False
     """Whether what every group has finished is trimmed; then the effects alone vouch for those rows."""
+    cluster: bool = False
+    """Whether the streams are in a cluster, whose primaries are failed over all the time."""
+    full: bool = False
+    """Whether Redis is full for all the time, and nothing else is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +82,24 @@ async def run(options: Options) -> Outcome:
 
 async def _run(options: Options, mesh: Mesh) -> Outcome:
     chance = random.Random(options.seed)
-    mesh.save()
     make_credentials(mesh)
+    server: Streams
+    if options.cluster:
+        server = cluster = StreamsCluster(mesh, random.Random(chance.random()))
+        mesh = cluster.mesh
+    else:
+        server = StreamsServer(mesh)
+    mesh.save()
     fleet = Fleet(mesh, PROCESSES, random.Random(chance.random()), control=options.control, trim=options.trim)
-    server = StreamsServer(mesh)
     callers = Callers(mesh.addresses["trading"], random.Random(chance.random()), options.trades_per_second)
-    faults = Faults(fleet, server, random.Random(chance.random()))
+    dealt = random.Random(chance.random())
+    faults: Faults
+    if options.cluster:
+        faults = ClusterFaults(fleet, cluster, dealt)
+    else:
+        faults = (FullRedis if options.full else Faults)(fleet, server, dealt)
+    if isinstance(faults, FullRedis):
+        faults.watch(callers, mesh.addresses["trading"])
     async with _alive(fleet, server), asyncio.TaskGroup() as tasks:
         calling = tasks.create_task(callers.run())
         killing, dealing = tasks.create_task(faults.kill_members()), tasks.create_task(faults.deal())
@@ -108,7 +128,7 @@ async def _run(options: Options, mesh: Mesh) -> Outcome:
 
 
 @asynccontextmanager
-async def _alive(fleet: Fleet, server: StreamsServer) -> AsyncIterator[None]:
+async def _alive(fleet: Fleet, server: Streams) -> AsyncIterator[None]:
     """Keeps the processes; ends them whatever happens."""
     await server.start()
     fleet.start_envoy()
@@ -126,7 +146,7 @@ async def _alive(fleet: Fleet, server: StreamsServer) -> AsyncIterator[None]:
         await server.close()
 
 
-async def _mend(fleet: Fleet, server: StreamsServer) -> None:
+async def _mend(fleet: Fleet, server: Streams) -> None:
     """Ends every fault: everybody lives, nobody is to die, and Redis has memory."""
     server.kill()
     await server.start()
@@ -135,7 +155,7 @@ async def _mend(fleet: Fleet, server: StreamsServer) -> None:
     fleet.disarm()
 
 
-async def _converge(mesh: Mesh, server: StreamsServer, stall_seconds: float) -> bool:
+async def _converge(mesh: Mesh, server: Streams, stall_seconds: float) -> bool:
     """Waits until every stream is at its outbox's end and every group at the stream's, and stays there."""
     state, changed = None, time.monotonic()
     while time.monotonic() < changed + stall_seconds:
@@ -154,7 +174,7 @@ def _reads(mesh: Mesh, ends: dict[str, str]) -> list[tuple[str, str, str]]:
     return [reads for reads in records.reads(mesh, SERVICES) if reads[2] in ends]
 
 
-async def _positions(server: StreamsServer, mesh: Mesh) -> dict[tuple[str, str], tuple[str, int]]:
+async def _positions(server: Streams, mesh: Mesh) -> dict[tuple[str, str], tuple[str, int]]:
     """Returns how far each group is on each stream it reads."""
     found = {}
     for stream in {stream for _, _, stream in records.reads(mesh, SERVICES)}:

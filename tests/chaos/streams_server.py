@@ -50,14 +50,7 @@ class StreamsServer:
 
     def cut(self, most_bytes: int) -> int:
         """Takes bytes off the end of the AOF, as a power cut does. Returns how many. The server must be down."""
-        file = self._growing_file()
-        if file is None:
-            return 0
-        size = file.stat().st_size
-        taken = min(size, most_bytes)
-        with file.open("r+b") as held:
-            held.truncate(size - taken)
-        return taken
+        return cut_file(self._folder, most_bytes)
 
     async def rewrite(self) -> None:
         """Has the AOF rewritten, in the background."""
@@ -75,13 +68,21 @@ class StreamsServer:
         await self.client.aclose()
         self.kill()
 
-    def _growing_file(self) -> Path | None:
-        found = sorted(self._folder.glob("appendonlydir/*.incr.aof"), key=lambda file: int(file.name.split(".")[-3]))
-        return found[-1] if found else None
-
     async def _answers(self) -> bool:
         try:
             async with asyncio.timeout(1):
                 return bool(await self.client.ping())
         except (RedisError, OSError, TimeoutError):
             return False
+
+
+def cut_file(folder: Path, most_bytes: int) -> int:
+    """Takes bytes off the end of the AOF in a server's folder. Returns how many."""
+    files = sorted(folder.glob("appendonlydir/*.incr.aof"), key=lambda file: int(file.name.split(".")[-3]))
+    if not files:
+        return 0
+    size = files[-1].stat().st_size
+    taken = min(size, most_bytes)
+    with files[-1].open("r+b") as held:
+        held.truncate(size - taken)
+    return taken

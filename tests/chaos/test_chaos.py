@@ -31,10 +31,18 @@ def test_whatever_is_killed_cut_or_full_nothing_is_lost_doubled_or_out_of_order(
     assert outcome.faults.done["tail cut"] > 0
 
 
-def caught(control: str, wrong: Callable[[Outcome], int]) -> bool:
+@pytest.mark.long
+def test_whatever_fails_over_nothing_is_lost_doubled_or_out_of_order() -> None:
+    outcome = outcome_of(Options(seconds=SLICE_SECONDS, seed=SEED, cluster=True))
+    assert outcome.right
+    assert outcome.faults.done["takeover by one left behind"] + outcome.faults.done["failover forced"] > 0
+    assert outcome.fleet.kills.total() > 5
+
+
+def caught(control: str, wrong: Callable[[Outcome], int], *, cluster: bool = False) -> bool:
     """Tells whether a control is caught in one of a few short runs: on a busy machine one may be too short."""
     return any(
-        wrong(outcome_of(Options(seconds=CONTROL_SECONDS, seed=SEED + run, control=control)))
+        wrong(outcome_of(Options(seconds=CONTROL_SECONDS, seed=SEED + run, control=control, cluster=cluster)))
         for run in range(CONTROL_RUNS)
     )
 
@@ -47,6 +55,11 @@ def test_control_ids_made_by_redis_double_events() -> None:
 @pytest.mark.long
 def test_control_cursor_kept_elsewhere_loses_what_redis_lost() -> None:
     assert caught("cursor-elsewhere", lambda outcome: outcome.verdict.streams.lost)
+
+
+@pytest.mark.long
+def test_control_cursor_kept_elsewhere_loses_what_failovers_lost() -> None:
+    assert caught("cursor-elsewhere", lambda outcome: outcome.verdict.streams.lost, cluster=True)
 
 
 @pytest.mark.long

@@ -3,11 +3,10 @@
 import uuid
 from typing import Any
 
-from tests.story.play import Stage
-from tests.story.rest import Session
+from tests.story.rest import Scene, Session
 
 
-async def clan_requests(stage: Stage, user: Session) -> dict[str, dict[str, Any]]:
+async def clan_requests(stage: Scene, user: Session) -> dict[str, dict[str, Any]]:
     """Returns a request for every rpc about clans and battles, by its name, in an order in which all succeed.
 
     The user owns a clan that may challenge a second one and that two others have challenged.
@@ -42,7 +41,7 @@ async def clan_requests(stage: Stage, user: Session) -> dict[str, dict[str, Any]
     }
 
 
-async def found_clan(stage: Stage, name: str, owner: str, member: str) -> str:
+async def found_clan(stage: Scene, name: str, owner: str, member: str) -> str:
     """Founds a clan of five, the admin acting for all of them, and returns its id."""
     clan = await stage.rest.post("/v1/clans", {"userId": owner, "name": name}, session=stage.admin)
     clan_id: str = clan["clanId"]

@@ -16,6 +16,7 @@ from services.contracts import Rpc, rpcs
 from services.mesh import Mesh
 from services.runtime.clock import wall_clock
 from services.runtime.credentials import ServiceToken
+from services.runtime.door import Door
 from services.user import open_store
 from services.user.admin import rotate_user_keys_of
 from services.user.signing_keys import SigningKeys
@@ -121,11 +122,12 @@ async def test_a_caller_is_let_in_where_the_rpc_says_so_and_nowhere_else(
 ) -> None:
     wrong = {}
     internal = listener == "internal"
-    address = stage.running.mesh.addresses[f"envoy-{listener}"]
+    mesh = stage.running.mesh
     domains = sorted({rpc.domain for rpc in rpcs().values()})
     for domain in domains:
         options = [("grpc.default_authority", "trading.mesh")] if domain == "event" and internal else []
-        async with grpc.aio.insecure_channel(address, options=options) as channel:
+        door = Door.of(mesh, "operator") if internal else Door(mesh.addresses["envoy-public"])
+        async with door.open(options) as channel:
             for rpc in (rpc for rpc in rpcs().values() if rpc.domain == domain):
                 ended = await ending(channel, rpc, callers, caller)
                 if ended not in expected(rpc, caller, internal=internal):

@@ -7,6 +7,10 @@ from typing import Any
 
 import grpc
 import pytest
+from astra.social.v1.social_service_pb2 import WatchFeedRequest
+from astra.social.v1.social_service_pb2_grpc import SocialServiceStub
+from astra.trading.v1.trading_service_pb2 import WatchTradesRequest
+from astra.trading.v1.trading_service_pb2_grpc import TradingServiceStub
 from astra.user.v1.user_service_pb2 import WatchNotificationsRequest
 from astra.user.v1.user_service_pb2_grpc import UserServiceStub
 
@@ -104,6 +108,37 @@ async def test_a_stream_shows_news_live_and_falls_silent_when_access_ends(stage:
         await revoked_everywhere(stage, session)
         await stage.rest.award_xp(stage.admin, session.user_id, 1000, correlation_id="more-news")
         assert await titles_until_refused(live) <= {"Your account is suspended"}
+
+
+async def test_streams_with_nothing_to_show_are_cut_when_access_ends(stage: Stage) -> None:
+    session = await newcomer(stage)
+    metadata = (("authorization", f"Bearer {session.token}"),)
+    async with grpc.aio.insecure_channel(stage.running.mesh.addresses["envoy-public"]) as channel:
+        trading: Any = TradingServiceStub(channel)
+        social: Any = SocialServiceStub(channel)
+        streams = [
+            trading.WatchTrades(WatchTradesRequest(), metadata=metadata),
+            social.WatchFeed(WatchFeedRequest(user_id=session.user_id), metadata=metadata),
+        ]
+        for live in streams:
+            await live.initial_metadata()
+        ends = asyncio.gather(*(reason_of_its_end(live) for live in streams))
+        await stage.rest.post(f"/v1/users/{session.user_id}:suspend", {}, session=stage.admin)
+        began = time.monotonic()
+        assert await asyncio.wait_for(ends, 10) == ["TOKEN_REVOKED", "TOKEN_REVOKED"]
+        seconds = time.monotonic() - began
+        print(f"idle streams were cut {1000 * seconds:.0f} ms after the suspension was answered")
+        assert seconds < WITHIN_SECONDS
+
+
+async def reason_of_its_end(live: Any) -> str:
+    """Reads a stream to its end; returns the reason of the refusal."""
+    try:
+        while await live.read() is not grpc.aio.EOF:
+            continue
+    except grpc.aio.AioRpcError as error:
+        return reason_of(error)
+    return "none"
 
 
 async def titles_until_refused(live: Any) -> set[str]:

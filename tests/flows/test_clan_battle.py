@@ -1,16 +1,15 @@
 """A clan battle through the whole mesh: trades score, its time is up, and the pot is on the fighters' accounts."""
 
 import asyncio
-import sqlite3
 import uuid
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
 
 from services.local import LocalMesh
 from tests.flows.clans import found_clan
+from tests.story.day import let_time_pass
 from tests.story.play import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -26,13 +25,6 @@ async def eventually(stage: Stage, path: str, good: Callable[[Any], bool]) -> An
             if good(answer):
                 return answer
             await asyncio.sleep(0.05)
-
-
-def let_time_pass(running: LocalMesh, battle_id: str) -> None:
-    """Makes the battle's timer due now, as a day would."""
-    with closing(sqlite3.connect(running.mesh.database("social"), timeout=10)) as database, database:
-        changed = database.execute("UPDATE due SET at_ms = 0 WHERE kind = 'complete_battle' AND key = ?", (battle_id,))
-        assert changed.rowcount == 1
 
 
 async def test_a_battle_pays_its_fighters(running: LocalMesh, stage: Stage) -> None:

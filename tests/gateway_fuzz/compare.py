@@ -1,6 +1,8 @@
 """Sends each request to both gateways, and compares what the one backend got of it."""
 
 import asyncio
+import json
+import struct
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc import aio
 
+from gateway.api import Api
 from gateway.process import running
 from gateway.settings import Settings
 from tests.gateway_fuzz.generate import Request, requests, rules
@@ -41,10 +44,32 @@ class Outcome:
     rpc: str = ""
     message: bytes = b""
     told: str = ""
+    """The body of the answer."""
 
     @property
     def taken(self) -> bool:
         return bool(self.rpc)
+
+    @property
+    def shown(self) -> Any:
+        """The answer's JSON, for a request that was taken; None for one that was refused."""
+        return _with_floats(json.loads(self.told)) if self.taken and self.status == 200 else None
+
+    def is_like(self, other: "Outcome") -> bool:
+        """Tells whether both were taken for the same and answered with the same, or both were refused."""
+        return (self.rpc, self.message, self.shown) == (other.rpc, other.message, other.shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An http rule, as far as it explains differences."""
+
+    template: str
+    verb: str
+    variables: tuple[str, ...]
+    """Field paths the path sets."""
+    body: str | None
+    """Field the body fills, empty for the whole request, None without a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +77,8 @@ class Difference:
     request: Request
     ours: Outcome
     theirs: Outcome
-    template: str
-    """Of the rule that took it here, or there; empty if neither did."""
+    rule: Rule | None
+    """The one that took it here, or there; None if neither did."""
 
 
 @dataclass
@@ -68,19 +93,21 @@ class Result:
 Explain = Callable[[Difference], str | None]
 
 
-async def fuzz(seed: int, pairs: int, explain: Explain, *, per_set: int = 1000) -> Result:
-    """Compares a number of requests, with new rules every so often."""
+async def fuzz(
+    seed: int, pairs: int, explain: Explain, *, per_set: int = 1000, settings: Settings | None = None
+) -> Result:
+    """Compares a number of requests, with new rules every so often. Other settings than ours make us wrong."""
     result = Result()
     random = Random(seed)
     while result.pairs < pairs:
         described = rules(random)
         made = list(requests(random, described, min(per_set, pairs - result.pairs)))
-        for request, ours, theirs in await _outcomes(described, made):
+        for request, ours, theirs in await _outcomes(described, made, settings or Settings()):
             result.pairs += 1
-            if (ours.rpc, ours.message) == (theirs.rpc, theirs.message):
+            if ours.is_like(theirs) and ours.status < 500:
                 result.taken += ours.taken
                 continue
-            difference = Difference(request, ours, theirs, _template(described, ours.rpc or theirs.rpc))
+            difference = Difference(request, ours, theirs, _rule(described, ours.rpc or theirs.rpc))
             if rule := explain(difference):
                 result.explained[rule] += 1
             else:
@@ -88,7 +115,9 @@ async def fuzz(seed: int, pairs: int, explain: Explain, *, per_set: int = 1000) 
     return result
 
 
-async def _outcomes(described: bytes, made: Sequence[Request]) -> list[tuple[Request, Outcome, Outcome]]:
+async def _outcomes(
+    described: bytes, made: Sequence[Request], settings: Settings
+) -> list[tuple[Request, Outcome, Outcome]]:
     seen: dict[str, tuple[str, bytes]] = {}
     server = aio.server()
     server.add_generic_rpc_handlers((_echo(described, seen),))
@@ -97,7 +126,7 @@ async def _outcomes(described: bytes, made: Sequence[Request]) -> list[tuple[Req
     try:
         with tempfile.TemporaryDirectory() as folder:
             async with (
-                running(Settings(), described, address) as ours,
+                running(settings, described, address) as ours,
                 transcoder(Path(folder), described, [SERVICE], address, options=OPTIONS) as theirs,
             ):
                 await web.TCPSite(ours.runner, "127.0.0.1", 0).start()
@@ -135,7 +164,7 @@ async def _ask(port: int, made: Sequence[Request], side: str, seen: dict[str, tu
             writer.close()
             streams = await asyncio.open_connection("127.0.0.1", port)
         rpc, message = seen.get(name, ("", b""))
-        outcomes.append(Outcome(int(answer.split()[1]), rpc, message, told.decode("utf-8", "replace")[:300]))
+        outcomes.append(Outcome(int(answer.split()[1]), rpc, message, told.decode("utf-8", "replace")))
     streams[1].close()
     return outcomes
 
@@ -160,8 +189,22 @@ def _echo(described: bytes, seen: dict[str, tuple[str, bytes]]) -> Any:
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _template(described: bytes, rpc: str) -> str:
-    from gateway.api import Api
+def _with_floats(tree: Any) -> Any:
+    """Returns an answer with its floats as the 32 bits they are: one may be written with more digits than another."""
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        name: struct.pack("f", value)
+        if name in ("floatValue", "wrapperFloatValue") and isinstance(value, float | int)
+        else _with_floats(value)
+        for name, value in tree.items()
+    }
 
-    routes = Api.of(Settings(), described).routes
-    return next((route.template.text for route in routes if rpc and route.rpc == f"/{SERVICE}/{rpc}"), "")
+
+def _rule(described: bytes, rpc: str) -> Rule | None:
+    for route in Api.of(Settings(), described).routes:
+        if rpc and route.rpc == f"/{SERVICE}/{rpc}":
+            body = None if route.body is None else ".".join(step.name for step in route.body)
+            variables = tuple(variable.name for variable in route.variables)
+            return Rule(route.template.text, route.template.verb, variables, body)
+    return None

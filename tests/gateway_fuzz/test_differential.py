@@ -3,7 +3,11 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tests.gateway_fuzz.compare import Difference, Outcome, fuzz
+import pytest
+
+from gateway.router import RouterOptions
+from gateway.settings import Settings
+from tests.gateway_fuzz.compare import Difference, Outcome, Rule, fuzz
 from tests.gateway_fuzz.explain import explain
 from tests.gateway_fuzz.generate import Request
 
@@ -15,16 +19,36 @@ async def test_every_difference_to_envoys_transcoder_is_one_of_our_rules() -> No
     assert result.taken > 40, "hardly a request gets through: the generator has gone astray"
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Settings(int64="number"),
+        Settings(router=RouterOptions(unescape="all")),
+        pytest.param(Settings(unknown_parameters="ignore"), marks=pytest.mark.long),
+        pytest.param(Settings(max_json_depth=1), marks=pytest.mark.long),
+    ],
+    ids=["int64 as a number", "%2F decoded", "unknown parameters ignored", "nested JSON refused"],
+)
+async def test_planted_defect_is_found(broken: Settings) -> None:
+    """The controls: each setting makes the gateway wrong by our rules in one way."""
+    result = await fuzz(1, 200, explain, per_set=200, settings=broken)
+    assert result.unexplained
+
+
 def test_difference_that_no_rule_accounts_for_is_a_failure() -> None:
-    """The control: another value, another rpc, a request that only one of them takes."""
-    request = Request("GET", "/books?string_value=a", b"")
-    taken = Outcome(200, "Call1", b"B\x01a")
-    refused = Outcome(400, told='{"code":3,"details":[{"reason":"BAD_ESCAPE"}]}')
+    """The control: another value, another answer, another rpc, a request that only one of them takes."""
+    request, rule = Request("GET", "/books?string_value=a", b""), Rule("/books", "", (), None)
+    taken = Outcome(200, "Call1", b"B\x01a", '{"stringValue":"a"}')
+    refused = [
+        Outcome(400, told=f'{{"code":3,"details":[{{"reason":"{reason}"}}]}}')
+        for reason in ("BAD_ESCAPE", "INVALID_FIELD", "UNKNOWN_FIELD", "FIELD_SET_TWICE", "UNEXPECTED_BODY")
+    ]
     for ours, theirs in (
         (taken, replace(taken, message=b"B\x01b")),
+        (taken, replace(taken, told='{"stringValue":"b"}')),
         (taken, replace(taken, rpc="Call2")),
         (taken, Outcome(404, told="not found")),
-        (refused, taken),
+        *((answer, taken) for answer in refused),
         (Outcome(500, told='{"code":13,"details":[{"reason":"INTERNAL"}]}'), taken),
     ):
-        assert explain(Difference(request, ours, theirs, "/books")) is None
+        assert explain(Difference(request, ours, theirs, rule)) is None, ours

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from services.local import LocalMesh
 from services.local.processes import processes
-from services.mesh import Mesh
+from services.mesh import ROOT, Mesh
 from services.runtime.credentials import ServiceToken
 from tests.mesh_replicas.traffic import Traffic, channel_to
 from tests.unit_envoy.door import until
@@ -19,6 +19,21 @@ from tests.unit_envoy.door import until
 TRADING = ("trading-serve", "trading-2", "trading-3")
 GAMIFICATION = ("gamification", "gamification-2")
 NEEDED = {"redis", "envoy", "discovery", "bridge", *TRADING, *GAMIFICATION}
+
+FIGURES: dict[str, float] = {}
+"""What the tests have measured; told at the end and kept in `build/bench/mesh-test.json`."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells the figures."""
+    if not FIGURES:
+        return
+    terminalreporter.section("mesh-test")
+    for name, value in FIGURES.items():
+        terminalreporter.write_line(f"{value:12,.2f}  {name}")
+    path = ROOT / "build" / "bench" / "mesh-test.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(FIGURES, indent=2) + "\n")
 
 
 @dataclass
@@ -79,7 +94,7 @@ def running_replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local
 async def replicas(running_replicas: LocalMesh) -> AsyncIterator[Replicas]:
     mesh = running_replicas.mesh
     token = ServiceToken(mesh.keys_dir, "operator")
-    async with channel_to(mesh.addresses["envoy-internal"]) as channel:
+    async with channel_to(mesh) as channel:
         found = Replicas(running_replicas, channel, token.bearer)
         await found.take_calls("trading", *found.addresses(*TRADING))
         await found.take_calls("gamification", *found.addresses(*GAMIFICATION))

@@ -12,6 +12,9 @@ import grpc
 from astra.gamification.v1.gamification_service_pb2 import AwardXpRequest
 from astra.trading.v1.trading_service_pb2 import GetQuoteRequest
 
+from services.mesh import Mesh
+from services.runtime.door import Door
+
 READ = "/astra.trading.v1.TradingService/GetQuote"
 WRITE = "/astra.gamification.v1.GamificationService/AwardXp"
 DEADLINE_SECONDS = 5.0
@@ -96,6 +99,10 @@ class Traffic:
         return Outcome(call_id, grpc.StatusCode.OK, time.monotonic() - begun)
 
 
-def channel_to(address: str) -> grpc.aio.Channel:
-    """Returns a channel that sends each call once."""
-    return grpc.aio.insecure_channel(address, options=[("grpc.enable_retries", 0)])
+def channel_to(mesh: Mesh, *, resend_unsent: bool = False) -> grpc.aio.Channel:
+    """Returns a channel to the internal listener that sends each call once.
+
+    With `resend_unsent` it does what gRPC does unless told otherwise: a call that is still in the client when Envoy
+    says farewell on its connection goes out on the next one. Nobody but the client can do that.
+    """
+    return Door.of(mesh, "operator").open([] if resend_unsent else [("grpc.enable_retries", 0)])

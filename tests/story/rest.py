@@ -1,18 +1,24 @@
 """A client of the mesh's REST face: what an app would do, with the retries that a `request_id` makes harmless."""
 
 import asyncio
+import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import aiohttp
 
 from services.mesh import Mesh
 
 PASSWORD = "correct horse battery"
+SECRET_FIELDS = frozenset(
+    {"password", "currentPassword", "newPassword", "email", "accessToken", "refreshToken", "number"}
+)
+SHORTEST_SECRET = 8
+"""Characters; the same names are used of other things too, such as the number of an audit entry."""
 RETRIED_STATUSES = frozenset({502, 503, 504})
 RETRY_SECONDS = 0.1
 ATTEMPT_SECONDS = 10.0
@@ -36,6 +42,15 @@ class Session:
     refresh_token: str = ""
 
 
+class Scene(Protocol):
+    """A mesh that can be called, with an admin signed in; where it runs is of no matter."""
+
+    admin: Session
+
+    @property
+    def rest(self) -> "RestClient": ...
+
+
 class RestClient:
     """Calls the gateway. A call that finds something away is repeated as it was, until the deadline."""
 
@@ -44,6 +59,10 @@ class RestClient:
             f"http://{mesh.addresses['gateway']}", timeout=aiohttp.ClientTimeout(total=ATTEMPT_SECONDS)
         )
         self._patience_seconds = patience_seconds
+        self.secrets: set[str] = set()
+        """What was sent or answered that nobody else may see: passwords, tokens, e-mail addresses, card numbers."""
+        self.refusals: list[tuple[str, str]] = []
+        """Every answer that was no success: the call, and the answer as text."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,13 +124,16 @@ class RestClient:
 
     async def _call(self, method: str, path: str, *, headers: Mapping[str, str], **options: Any) -> Any:
         deadline = time.monotonic() + self._patience_seconds
+        self.secrets |= set(_secrets_in(options))
         while True:
             try:
                 async with self._http.request(method, path, headers=headers, **options) as answer:
                     body = await answer.json(content_type=None)
                     if answer.ok:
+                        self.secrets |= set(_secrets_in(body))
                         _check_correlation(headers, answer)
                         return body
+                    self.refusals.append((f"{method} {path}", json.dumps(body)))
                     refused: Exception = Refused(answer.status, body, f"{method} {path}")
                     if answer.status not in RETRIED_STATUSES:
                         raise refused
@@ -120,6 +142,19 @@ class RestClient:
             if time.monotonic() > deadline:
                 raise refused
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _secrets_in(body: Any) -> Iterator[str]:
+    """Yields what is secret in JSON, at any depth."""
+    if isinstance(body, Mapping):
+        for name, value in body.items():
+            if name in SECRET_FIELDS and isinstance(value, str) and len(value) >= SHORTEST_SECRET:
+                yield value
+            else:
+                yield from _secrets_in(value)
+    elif isinstance(body, list):
+        for value in body:
+            yield from _secrets_in(value)
 
 
 def money(amount_usd: Decimal) -> dict[str, str]:

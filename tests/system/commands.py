@@ -1,110 +1,147 @@
-"""Random commands of many users by REST, with a journal of what was acknowledged."""
+"""What the users of a random run do, and how often: trading, progress, social life."""
 
-import random
-import uuid
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+import asyncio
 from decimal import Decimal
-from typing import Any
 
-from tests.story.rest import Refused, RestClient, Session, money
+from tests.story.day import let_time_pass
+from tests.story.rest import Session, money
+from tests.system.crowd import Crowd
 
 SYMBOLS = ("ADA", "BTC", "ETH", "LINK", "MATIC", "SOL", "STRK")
-REPEATED = 0.1
-"""Share of commands that are sent a second time, as after a lost reply."""
+INTERACTIONS = ("LIKE", "COMMENT", "SHARE", "FOLLOW", "ENDORSEMENT", "NEGATIVE")
+BATTLES = ("TRADING_DUEL", "STELLAR_SUPREMACY", "COSMIC_CONQUEST")
+TIERS = ("UNVERIFIED", "EMAIL", "PHONE", "IDENTITY", "PREMIUM")
+MOST_CLANS = 6
 
 
-@dataclass(slots=True)
-class Journal:
-    """What the mesh acknowledged."""
+async def trade(crowd: Crowd, user: Session) -> None:
+    """Makes a trade, one in ten a large one, and half of them for a battle that goes on."""
+    chance = crowd.chance
+    cents = chance.randrange(500_100, 600_000) if chance.random() < 0.1 else chance.randrange(100, 100_000)
+    body = {
+        "symbol": chance.choice(SYMBOLS),
+        "amount": money(Decimal(cents) / 100),
+        "direction": chance.choice(["DIRECTION_LONG", "DIRECTION_SHORT"]),
+    }
+    if crowd.journal.battles and chance.random() < 0.5:
+        body["battleId"] = chance.choice(sorted(crowd.journal.battles))
+    answer = await crowd.send(f"/v1/users/{user.user_id}/trades", body, user)
+    crowd.journal.trades[answer["tradeId"]] = answer
 
-    trades: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Last known state of each trade, by id."""
-    grants: dict[str, Decimal] = field(default_factory=dict)
-    """Practice money granted, by user."""
-    awards: dict[str, int] = field(default_factory=dict)
-    """XP awarded, by user."""
-    interactions: list[dict[str, Any]] = field(default_factory=list)
-    refusals: dict[str, int] = field(default_factory=dict)
-    """How often each reason was given."""
-    repeats: int = 0
+
+async def close(crowd: Crowd, user: Session) -> bool | None:
+    mine = [
+        trade_id
+        for trade_id, each in crowd.journal.trades.items()
+        if (each["userId"], each["state"]) == (user.user_id, "TRADE_STATE_ACTIVE")
+    ]
+    if not mine:
+        return False
+    trade_id = crowd.chance.choice(mine)
+    answer = await crowd.send(f"/v1/users/{user.user_id}/trades/{trade_id}:close", {}, user)
+    crowd.journal.trades[trade_id] = answer
+    return None
 
 
-class Crowd:
-    """Users who do things at random, and an admin."""
+async def grant(crowd: Crowd, user: Session) -> None:
+    cents = crowd.chance.randrange(1, 500_000)
+    path = f"/v1/users/{user.user_id}/portfolio:grantPracticeFunds"
+    await crowd.send(path, {"amount": money(Decimal(cents) / 100)}, crowd.admin)
+    crowd.journal.grants[user.user_id] += cents
 
-    def __init__(self, rest: RestClient, admin: Session, users: list[Session], chance: random.Random) -> None:
-        self._rest = rest
-        self._admin = admin
-        self._users = users
-        self._chance = chance
-        self.journal = Journal()
-        self._commands: list[tuple[int, Callable[[Session], Coroutine[Any, Any, None]]]] = [
-            (50, self._trade),
-            (20, self._close),
-            (20, self._interact),
-            (5, self._award),
-            (5, self._grant),
-        ]
 
-    async def act(self) -> None:
-        """Does one thing as one user."""
-        weights = [weight for weight, _ in self._commands]
-        ((_, command),) = self._chance.choices(self._commands, weights)
-        try:
-            await command(self._chance.choice(self._users))
-        except Refused as refused:
-            reason = refused.body["details"][0]["reason"] if refused.body.get("details") else str(refused.status)
-            self.journal.refusals[reason] = self.journal.refusals.get(reason, 0) + 1
+async def award(crowd: Crowd, user: Session) -> None:
+    xp = crowd.chance.randrange(1, 2500)
+    await crowd.send(f"/v1/users/{user.user_id}/progression:awardXp", {"xp": str(xp)}, crowd.admin)
+    crowd.journal.awards[user.user_id] += xp
 
-    async def _send(self, path: str, body: dict[str, Any], session: Session) -> dict[str, Any]:
-        """Sends a write, now and then twice; the second answer must be the first."""
-        body = {"requestId": uuid.uuid4().hex, **body}
-        answer: dict[str, Any] = await self._rest.post(path, body, session=session)
-        if self._chance.random() < REPEATED:
-            self.journal.repeats += 1
-            again = await self._rest.post(path, body, session=session)
-            assert again == answer, f"{path}: a repeat answered {again}, not {answer}"
-        return answer
 
-    async def _trade(self, user: Session) -> None:
-        body = {
-            "symbol": self._chance.choice(SYMBOLS),
-            "amount": money(Decimal(self._chance.randrange(100, 150_000)) / 100),
-            "direction": self._chance.choice(["DIRECTION_LONG", "DIRECTION_SHORT"]),
-        }
-        trade = await self._send(f"/v1/users/{user.user_id}/trades", body, user)
-        self.journal.trades[trade["tradeId"]] = trade
+async def check_in(crowd: Crowd, user: Session) -> None:
+    await crowd.send(f"/v1/users/{user.user_id}/progression:checkIn", {}, user)
+    crowd.journal.check_ins.add(user.user_id)
 
-    async def _close(self, user: Session) -> None:
-        mine = [
-            trade
-            for trade in self.journal.trades.values()
-            if trade["userId"] == user.user_id and trade["state"] == "TRADE_STATE_ACTIVE"
-        ]
-        if not mine:
-            return await self._trade(user)
-        trade_id = self._chance.choice(mine)["tradeId"]
-        closed = await self._send(f"/v1/users/{user.user_id}/trades/{trade_id}:close", {}, user)
-        self.journal.trades[trade_id] = closed
-        return None
 
-    async def _interact(self, user: Session) -> None:
-        kind = self._chance.choice(["LIKE", "COMMENT", "SHARE", "FOLLOW"])
-        body = {
-            "targetUserId": self._chance.choice([other for other in self._users if other is not user]).user_id,
-            "kind": f"INTERACTION_KIND_{kind}",
-            **({"text": "well done"} if kind == "COMMENT" else {}),
-        }
-        self.journal.interactions.append(await self._send(f"/v1/users/{user.user_id}/interactions", body, user))
+async def verify(crowd: Crowd, user: Session) -> None:
+    """Asks for any tier; only a higher one may be given."""
+    number = crowd.chance.randrange(2, len(TIERS) + 1)
+    tier = {"tier": f"VERIFICATION_TIER_{TIERS[number - 1]}"}
+    await crowd.send(f"/v1/users/{user.user_id}:verify", tier, crowd.admin)
+    crowd.journal.tiers[user.user_id] = max(number, crowd.journal.tiers.get(user.user_id, 1))
 
-    async def _award(self, user: Session) -> None:
-        xp = self._chance.randrange(1, 2500)
-        await self._send(f"/v1/users/{user.user_id}/progression:awardXp", {"xp": str(xp)}, self._admin)
-        self.journal.awards[user.user_id] = self.journal.awards.get(user.user_id, 0) + xp
 
-    async def _grant(self, user: Session) -> None:
-        amount = Decimal(self._chance.randrange(1, 500_000)) / 100
-        path = f"/v1/users/{user.user_id}/portfolio:grantPracticeFunds"
-        await self._send(path, {"amount": money(amount)}, self._admin)
-        self.journal.grants[user.user_id] = self.journal.grants.get(user.user_id, Decimal(0)) + amount
+async def read_notifications(crowd: Crowd, user: Session) -> None:
+    await crowd.rest.get(f"/v1/users/{user.user_id}/notifications?pageSize=5", session=user)
+
+
+async def interact(crowd: Crowd, user: Session) -> None:
+    kind = crowd.chance.choice(INTERACTIONS)
+    body = {
+        "targetUserId": crowd.other_than(user).user_id,
+        "kind": f"INTERACTION_KIND_{kind}",
+        **({"text": "well done"} if kind == "COMMENT" else {}),
+    }
+    crowd.journal.interactions.append(await crowd.send(f"/v1/users/{user.user_id}/interactions", body, user))
+
+
+async def found_clan(crowd: Crowd, user: Session) -> bool | None:
+    if len(crowd.journal.clans) >= MOST_CLANS:
+        return False
+    name = f"clan {crowd.chance.randrange(10**9)}"
+    clan = await crowd.send("/v1/clans", {"name": name}, user)
+    crowd.journal.clans[clan["clanId"]] = name
+    return None
+
+
+async def join_clan(crowd: Crowd, user: Session) -> bool | None:
+    if not crowd.journal.clans:
+        return False
+    await crowd.send(f"/v1/clans/{crowd.chance.choice(sorted(crowd.journal.clans))}:join", {}, user)
+    return None
+
+
+async def leave_clan(crowd: Crowd, user: Session) -> bool | None:
+    profile = await crowd.rest.get(f"/v1/users/{user.user_id}/socialProfile", session=user)
+    if not profile.get("clanId"):
+        return False
+    await crowd.send(f"/v1/clans/{profile['clanId']}:leave", {}, user)
+    return None
+
+
+async def challenge(crowd: Crowd, _: Session) -> bool | None:
+    """The owner of a clan challenges another clan."""
+    if len(crowd.journal.clans) < 2:
+        return False
+    challenger, defender = crowd.chance.sample(sorted(crowd.journal.clans), 2)
+    owner = await _owner(crowd, challenger)
+    kind = {"type": f"BATTLE_TYPE_{crowd.chance.choice(BATTLES)}"}
+    battle = await crowd.send(f"/v1/clans/{defender}:challenge", {**kind, "userId": owner}, crowd.admin)
+    crowd.journal.challenges[battle["battleId"]] = battle
+    return None
+
+
+async def answer_challenge(crowd: Crowd, _: Session) -> bool | None:
+    """The owner of the clan that was challenged accepts, or now and then declines."""
+    if not crowd.journal.challenges:
+        return False
+    battle = crowd.journal.challenges.pop(crowd.chance.choice(sorted(crowd.journal.challenges)))
+    owner = await _owner(crowd, battle["defenderClanId"])
+    verb = "decline" if crowd.chance.random() < 0.2 else "accept"
+    answer = await crowd.send(f"/v1/battles/{battle['battleId']}:{verb}", {"userId": owner}, crowd.admin)
+    if verb == "accept":
+        crowd.journal.battles[battle["battleId"]] = answer
+    return None
+
+
+async def end_battle(crowd: Crowd, _: Session) -> bool | None:
+    """Lets the time of a battle pass."""
+    if not crowd.journal.battles:
+        return False
+    battle_id = crowd.chance.choice(sorted(crowd.journal.battles))
+    del crowd.journal.battles[battle_id]
+    await asyncio.to_thread(let_time_pass, crowd.running, battle_id)
+    return None
+
+
+async def _owner(crowd: Crowd, clan_id: str) -> str:
+    clan = await crowd.rest.get(f"/v1/clans/{clan_id}", session=crowd.admin)
+    return str(clan["members"][0]["userId"])

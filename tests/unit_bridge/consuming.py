@@ -1,7 +1,7 @@
 """What consumer tests are made of: entries as the bridge writes them, a store that counts effects, a running group."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from bridge.append import Appended, Entry, append, last_id
+from bridge.applying import Reactor
 from bridge.group_runner import Past, run_group
 from bridge.groups import Group
-from bridge.settling import Reactor, Settings
+from bridge.settings import Settings
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
 
@@ -24,7 +25,12 @@ CLOSED = "astra.trading.position_closed.v1"
 STREAMS: Mapping[type[Message], str] = {TradeExecuted: EXECUTED, PositionClosed: CLOSED}
 
 QUICK = Settings(
-    block_ms=50, idle_ms=200, claim_every_seconds=0.1, retry_first_seconds=0.01, retry_cap_seconds=0.05, drain_seconds=5
+    block_ms=50,
+    idle_ms=200,
+    claim_every_seconds=0.1,
+    retry_first_seconds=0.01,
+    retry_cap_seconds=0.05,
+    hole_lease_ms=1_000,
 )
 PATIENT = Settings(block_ms=50, idle_ms=60_000, retry_first_seconds=0.01, retry_cap_seconds=0.05)
 """Takes nothing from others within a test."""
@@ -36,6 +42,16 @@ async def publish(redis: Redis, *trade_ids: str, kind: type[TradeExecuted | Posi
         data = kind(trade_id=trade_id, user_id="u").SerializeToString()
         envelope = Envelope(id=f"event-{trade_id}", type=kind.DESCRIPTOR.full_name, correlation_id="c", data=data)
         await publish_bytes(redis, envelope.SerializeToString(), STREAMS[kind])
+
+
+def envelopes(trade_ids: Sequence[str]) -> list[bytes]:
+    """Returns what the outbox holds of trades, one event each."""
+    kind = TradeExecuted.DESCRIPTOR.full_name
+    events = [(trade_id, TradeExecuted(trade_id=trade_id, user_id="u")) for trade_id in trade_ids]
+    return [
+        Envelope(id=f"event-{id_}", type=kind, correlation_id="c", data=event.SerializeToString()).SerializeToString()
+        for id_, event in events
+    ]
 
 
 async def publish_bytes(redis: Redis, envelope: bytes, stream: str = EXECUTED) -> None:

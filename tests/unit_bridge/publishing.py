@@ -14,6 +14,7 @@ from bridge.lane import STREAM_CAP
 from bridge.publisher import Publisher
 from bridge.tail import TailClient
 from services import contracts
+from services.runtime.door import Door
 from tests.unit_bridge.outboxes import OutboxServer
 
 EXECUTED = "astra.trading.trade_executed.v1"
@@ -24,7 +25,7 @@ STREAMS = contracts.streams_of("trading")
 @asynccontextmanager
 async def publishing(outbox: OutboxServer, redis: Redis, cap: int | None = None) -> AsyncIterator[Publisher]:
     """Runs a publisher, and cancels it at the end wherever it is."""
-    tail = TailClient(outbox.address, "trading", lambda: "token")
+    tail = TailClient(Door(outbox.address), "trading", lambda: "token")
     backoff, gate = Backoff(0.01, 0.2, random.random), Gate(insist=True)
     publisher = Publisher(
         "trading", streams=STREAMS, tail=tail, redis=redis, backoff=backoff, gate=gate, cap=cap or STREAM_CAP

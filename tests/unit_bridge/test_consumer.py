@@ -1,7 +1,7 @@
 """Consumer groups against a real server and a real store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from bridge.groups import Group, Reaction
 from services import contracts
 from services.runtime.delivery import Delivery
 from services.runtime.errors import Unavailable
+from services.runtime.inbox import Effect
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
 from tests.unit_bridge.consuming import (
@@ -281,8 +282,10 @@ async def test_consumer_takes_no_more_than_it_can_start(redis: Redis) -> None:
     await publish(redis, *(f"t{n}" for n in range(30)))
     await publish(redis, *(f"c{n}" for n in range(30)), kind=PositionClosed)
     async with consuming(group(), held, redis, replace(PATIENT, workers=10)):
-        await until(lambda: len(held.trades) == 10)
-        assert len(await pending(redis)) + len(await pending(redis, CLOSED)) == 10
+        await until(lambda: _holds(redis, 10))
+        for _ in range(10):
+            await asyncio.sleep(0.01)  # in which it would read on
+            assert await _holds(redis, 10)
         held.release.set()
         await until(lambda: len(held.trades) == 60)
 
@@ -309,11 +312,12 @@ class Held:
         self.trades: list[str] = []
         self.release = asyncio.Event()
 
-    async def react(self, group: str, delivery: Delivery, apply: Reaction) -> bool:
-        event: Any = delivery.event
-        self.trades.append(event.trade_id)
+    async def react_all(self, group: str, given: Sequence[tuple[Delivery, Reaction]]) -> list[Effect]:
+        for delivery, _ in given:
+            event: Any = delivery.event
+            self.trades.append(event.trade_id)
         await self.release.wait()
-        return True
+        return [True] * len(given)
 
     async def park(self, group: str, stream: str, ordinal: int) -> None:
         raise AssertionError("nothing here is given up")
@@ -328,6 +332,10 @@ async def _held_by_dead_consumer(redis: Redis, deliveries: int) -> None:
 
 async def _has_dead_letters(redis: Redis, count: int) -> bool:
     return len(await dead_letters(redis)) == count
+
+
+async def _holds(redis: Redis, count: int) -> bool:
+    return len(await pending(redis)) + len(await pending(redis, CLOSED)) == count
 
 
 async def _refused(redis: Redis) -> bool:

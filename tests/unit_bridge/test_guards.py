@@ -87,10 +87,10 @@ def _filled(part: float) -> ServerState:
 async def test_appends_slow_down_and_then_wait_as_memory_fills(
     monkeypatch: pytest.MonkeyPatch, part: float, waits: str
 ) -> None:
-    async def state(_: Any) -> ServerState:
-        return _filled(part)
+    async def states(_: Any) -> list[ServerState]:
+        return [_filled(part), _filled(0.1)]
 
-    monkeypatch.setattr("bridge.guards.read_state", state)
+    monkeypatch.setattr("bridge.guards.read_states", states)
     naps: list[float] = []
 
     async def nap(seconds: float) -> None:

@@ -74,6 +74,20 @@ async def test_bridge_counts_what_it_appends_and_repairs(outbox: OutboxServer, r
         await until(lambda: grown("paused") == 0)
 
 
+def test_many_latencies_at_once_are_counted_as_one_by_one_would_be() -> None:
+    seconds = [0.0, 0.0009, 0.001, 0.0011, 0.25, 0.3, 299, 300, 301, 4.0]
+    together, apart = (metrics.Latencies("l", "-", ["x"], registry=None, buckets=(0.001, 0.25, 300)) for _ in range(2))
+    together.labels("a").observe_all(seconds)
+    for value in seconds:
+        apart.labels("a").observe(value)
+    found, wanted = (
+        [(sample.name, sample.labels, sample.value) for family in one.collect() for sample in family.samples]
+        for one in (together, apart)
+    )
+    # Without the time of their creation.
+    assert [one for one in found if "created" not in one[0]] == [one for one in wanted if "created" not in one[0]]
+
+
 async def test_history_that_is_purged_before_the_stream_had_it_is_counted(outbox: OutboxServer, redis: Redis) -> None:
     grown = Since()
     outbox.record(EXECUTED, some(20))

@@ -74,6 +74,35 @@ async def test_stray_entry_between_two_events_is_found_at_the_next_one(outbox: O
     assert await redis.xlen(EXECUTED) == 4
 
 
+async def test_repaired_stream_goes_on_by_itself(outbox: OutboxServer, redis: Redis) -> None:
+    outbox.record(EXECUTED, some(3))
+    await redis.xadd(EXECUTED, {"e": b"stray"})
+    await redis.set(CLOSED, "mine")
+    async with publishing(outbox, redis) as publisher:
+        outbox.record(CLOSED, some(1))
+        outbox.record(STREAMS[0], some(1))
+        await until(lambda: set(publisher.stopped) == {EXECUTED, CLOSED}, "the stops")
+        await redis.delete(CLOSED)
+        await until(lambda: list(publisher.stopped) == [EXECUTED], "the first repair")
+        await redis.delete(EXECUTED)
+        outbox.record(EXECUTED, some(3))
+        await until(all_published(outbox, redis))
+        assert not publisher.stopped
+
+
+async def test_outbox_all_of_whose_streams_are_stopped_is_still_looked_after(
+    outbox: OutboxServer, redis: Redis
+) -> None:
+    for stream in STREAMS:
+        await redis.xadd(stream, {"e": b"stray"})
+    async with publishing(outbox, redis) as publisher:
+        await until(lambda: set(publisher.stopped) == set(STREAMS), "the stops")
+        await redis.flushall()
+        outbox.record(EXECUTED, some(3))
+        await until(all_published(outbox, redis))
+        await until(lambda: not publisher.stopped)
+
+
 async def test_key_of_another_type_stops_its_stream_alone(outbox: OutboxServer, redis: Redis) -> None:
     await redis.set(EXECUTED, "mine")
     async with publishing(outbox, redis) as publisher:

@@ -18,6 +18,7 @@ from bridge.outbox_client import OutboxClient
 from bridge.reconcile import CannotReconcile, read_histories, take_outbox, take_stream
 from bridge.tail import Tail
 from services.domain import Domain
+from services.runtime.door import Door
 from services.runtime.store import Store
 from tests.conftest import OpenStore
 from tests.serving import as_service, reason_of, served
@@ -96,7 +97,7 @@ async def side(open_store: OpenStore) -> AsyncIterator[Side]:
             finally:
                 call.cancel()
 
-        client = Client(address, lambda: "")
+        client = Client(Door(address), lambda: "")
         yield Side(store, client, tail)
         await client.close()
 

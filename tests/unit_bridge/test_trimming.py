@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from bridge.guards import Gate
 from bridge.membership import Membership
 from bridge.trimming import Trimmer
+from services.runtime import revocations
 from tests.unit_bridge.outboxes import OutboxServer
 from tests.unit_bridge.polling import until
 from tests.unit_bridge.publishing import CLOSED, EXECUTED, STREAMS, publishing, some
@@ -76,6 +77,24 @@ async def test_what_every_group_has_finished_goes_and_nothing_else(
             await read(redis, name, count, ack=ack)
     await trimmer(redis).trim()
     assert finished - NODE < await first_ordinal(redis) <= finished + 1
+
+
+@pytest.mark.parametrize(("full", "days", "left"), [(0.0, 0.9, 1000), (0.85, 0.9, 1000), (0.0, 1.1, 0)])
+async def test_whose_access_has_ended_stays_to_be_read_for_a_day_also_when_redis_runs_full(
+    redis: Redis, full: float, days: float, left: int
+) -> None:
+    pipe: Any = redis.pipeline(transaction=False)
+    for n in range(1, 1001):
+        pipe.xadd(revocations.STREAM, {"e": b"x"}, id=f"{1000 + n}-{n}")
+    await pipe.execute()
+    await redis.xgroup_create(revocations.STREAM, "g", id="$")
+    now = 2000 + int(days * 24 * 3600 * 1000)
+    trimming = Trimmer(
+        redis, [revocations.STREAM], outboxes=Purges(), gate=Gate(insist=True), clock=lambda: now, keep_ms=500
+    )
+    trimming._gate.full = full
+    await trimming.trim()
+    assert left <= await redis.xlen(revocations.STREAM) <= left + NODE
 
 
 async def test_finished_entries_stay_for_a_while_unless_redis_runs_full(redis: Redis) -> None:

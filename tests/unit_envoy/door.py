@@ -3,11 +3,13 @@
 import asyncio
 import json
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -57,8 +59,12 @@ class Echo(grpc.GenericRpcHandler):
         self.dawdling_seconds = 0.0
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, port: int, credentials: grpc.ServerCredentials | None = None) -> None:
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    async def start(
+        self, port: int, credentials: grpc.ServerCredentials | None = None, *, streams: int | None = None
+    ) -> None:
+        """Serves; with `streams` at most so many calls at a time on a connection."""
+        options = [("grpc.so_reuseport", 0), *([("grpc.max_concurrent_streams", streams)] if streams else [])]
+        self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers((self,))
         if credentials is None:
             self._server.add_insecure_port(f"127.0.0.1:{port}")
@@ -95,12 +101,12 @@ class Jwks:
         self.issuer = issuer
         self._runner: web.AppRunner | None = None
 
-    async def start(self, port: int) -> None:
+    async def start(self, port: int, ssl_context: ssl.SSLContext | None = None) -> None:
         app = web.Application()
         app.router.add_get("/jwks.json", self._keys)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=ssl_context).start()
 
     async def stop(self) -> None:
         if self._runner:
@@ -136,7 +142,7 @@ class RunningEnvoy:
     async def start(self) -> None:
         self.rendering.write()
         with (self.mesh.state_dir / "log" / "envoy.log").open("wb") as log:
-            line = command(find_binary(), self.rendering.bootstrap)
+            line = [*command(find_binary(), self.rendering.bootstrap), "--disable-hot-restart"]
             env = environment_of_envoy()
             self._process = await asyncio.create_subprocess_exec(*line, env=env, stdout=log, stderr=log)
         await until(self._ready)
@@ -195,6 +201,11 @@ def spare_ports(count: int) -> list[int]:
     with ExitStack() as held:
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [int(item.getsockname()[1]) for item in sockets]
+
+
+def children(pid: int) -> list[str]:
+    """Returns the ids of a process's children."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def bearer(token: str) -> Metadata:

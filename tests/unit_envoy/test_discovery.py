@@ -176,7 +176,7 @@ async def test_a_full_redis_takes_nobody_down(town: Town) -> None:
     ) as probe:
         await fill(town)
         with pytest.raises(OutOfMemoryError):
-            await probe.set("registry:more", "x")
+            await probe.set("{registry}:more", "x")
         await town.found()  # finds its connection closed
         town.seconds += SETTLE_SECONDS + 1
         assert await town.found() == [ONE, TWO], "who is silent may only have been refused"

@@ -27,6 +27,7 @@ TAIL = "/astra.event.v1.OutboxService/Tail"
 HEALTH = "/grpc.health.v1.Health/Check"
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 SERVED = ("trading", "gamification", "user")
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 FORGED = {
     "x-astra-user": "admin",
@@ -205,9 +206,8 @@ async def test_address_of_a_caller_is_the_gateways_to_state_and_nobody_elses(sta
 
 
 async def test_correlation_id_and_trace_pass(stage: Stage) -> None:
-    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    answer = await stage.call("public", OPEN, {"x-correlation-id": "c-1", "traceparent": trace})
-    assert (answer.metadata["x-correlation-id"], answer.metadata["traceparent"]) == ("c-1", trace)
+    answer = await stage.call("public", OPEN, {"x-correlation-id": "c-1", "traceparent": TRACE})
+    assert (answer.metadata["x-correlation-id"], answer.metadata["traceparent"]) == ("c-1", TRACE)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,8 @@ async def test_reflection_works_while_a_service_is_down_and_the_service_comes_ba
 async def test_access_log_tells_how_calls_ended_and_no_tokens(stage: Stage) -> None:
     token = user(stage)
     for path in (READ, f"{READ}?access_token={token}"):
-        await stage.call("public", path, {"x-correlation-id": "logged"} | bearer(token))
+        headers = {"x-correlation-id": "logged", "traceparent": TRACE}
+        await stage.call("public", path, headers | bearer(token))
     log = stage.envoy.mesh.state_dir / "log" / "envoy-access.log"
 
     async def flushed() -> bool:
@@ -298,5 +299,7 @@ async def test_access_log_tells_how_calls_ended_and_no_tokens(stage: Stage) -> N
     line = next(line for line in map(json.loads, text.splitlines()) if line["correlation_id"] == "logged")
     expected = {"path": READ, "grpc_status": "OK", "listener": "public", "user": "u-1", "cluster": "trading"}
     assert {name: line[name] for name in expected} == expected
+    # A tracer in Envoy gives the call a span of its own, in the same trace.
+    assert TRACE.split("-")[1] in line["traceparent"]
     assert token not in text
     assert token.rpartition(".")[2] not in text

@@ -12,7 +12,8 @@ from cryptography import x509
 
 from envoy.binary import find_binary, validate
 from envoy.render import render
-from services.mesh import Mesh
+from services.mesh import SERVICES, Mesh, Service
+from services.runtime import certificates
 from services.runtime.certificates import (
     CALLER,
     CALLERS_CA,
@@ -138,12 +139,18 @@ def test_real_envoy_accepts_the_rendering_with_certificates(tmp_path_factory: py
     assert not any("PRIVATE KEY" in text for text in rendering.files.values())
 
 
-def test_what_is_there_stays_and_only_its_owner_may_read_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_is_there_stays_and_only_its_owner_may_read_it(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mesh = replace(Mesh.at(tmp_path_factory.mktemp("mesh")), mtls=True)
     make_certificates(mesh)
     before = {path.name: path.read_bytes() for path in mesh.tls_dir.iterdir()}
     make_certificates(mesh)
     assert {path.name: path.read_bytes() for path in mesh.tls_dir.iterdir()} == before
+    monkeypatch.setattr(certificates, "SERVICES", (*SERVICES, Service(name="added", port=1)))
+    make_certificates(mesh)
+    after = {path.name: path.read_bytes() for path in mesh.tls_dir.iterdir()}
+    assert {name for name, content in after.items() if content != before[name]} == {"envoy-internal.pem"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in mesh.tls_dir.iterdir())
     (mesh.tls_dir / f"{SERVICES_CA}.key").unlink()
     certificate_path(mesh, "nft").unlink()

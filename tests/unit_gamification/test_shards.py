@@ -7,7 +7,7 @@ import pytest
 from astra.gamification.v1 import gamification_service_pb2 as pb
 from astra.type.v1.money_pb2 import Money
 
-from services.runtime.inbox import REQUEST_RETENTION_MS
+from services.runtime.request_ids import REQUEST_RETENTION_MS
 from tests.serving import as_service, as_user, reason_of
 from tests.unit_gamification.conftest import Game
 

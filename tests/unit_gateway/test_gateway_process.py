@@ -31,26 +31,30 @@ class Process:
         """Returns the next log entry of a kind."""
         assert self.process.stdout is not None
         while True:
-            line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+            line = await asyncio.wait_for(self.process.stdout.readline(), 60)
             assert line, f"the gateway ended without {event}"
             entry: dict[str, Any] = json.loads(line)
             if entry["event"] == event:
                 return entry
 
 
+async def _start(*arguments: str, **environment: str) -> Process:
+    return Process(
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", *arguments),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+    )
+
+
 @asynccontextmanager
 async def started(*arguments: str, **environment: str) -> AsyncIterator[Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gateway",
-        *arguments,
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, **environment},
-    )
+    gateway = await _start(*arguments, **environment)
+    process = gateway.process
     try:
-        yield Process(process)
+        yield gateway
         process.terminate()
         assert process.stdout is not None
         await asyncio.wait_for(process.stdout.read(), 30)
@@ -110,6 +114,35 @@ async def test_worker_that_dies_is_replaced(tmp_path: Path) -> None:
             assert (await gateway.logged("worker_died"))["pid"] == pid
             await gateway.logged("serving")
             assert {await _status(f"http://127.0.0.1:{port}/first") for _ in range(10)} == {200}
+
+
+async def test_workers_drain_and_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    described = tmp_path / "set.binpb"
+    described.write_bytes(FIRST)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Any, context: Any) -> Any:
+        asked.set()
+        await go_on.wait()
+        return request
+
+    async with served(FIRST) as backend:
+        backend.backend.answer = slow
+        arguments = ["--descriptors", str(described), "--upstream", backend.backend.address, "--port", "0"]
+        gateway = await _start(*arguments, "--host", "127.0.0.1", "--workers", "2")
+        serving = [await gateway.logged("serving") for _ in range(2)]
+        url = f"http://127.0.0.1:{serving[0]['addresses'][0][1]}/first"
+        in_hand = asyncio.create_task(_status(url))
+        await asyncio.wait_for(asked.wait(), 10)
+        gateway.process.kill()
+        for _ in range(2):
+            await gateway.logged("draining")
+        go_on.set()
+        assert await in_hand == 200
+        assert gateway.process.stdout is not None
+        await asyncio.wait_for(gateway.process.stdout.read(), 30)  # ends with the last process that writes to it
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await _status(url)
 
 
 async def test_start_without_options_takes_the_mesh_from_the_map(tmp_path: Path) -> None:

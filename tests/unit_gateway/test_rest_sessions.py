@@ -115,6 +115,22 @@ async def test_signing_out_ends_the_session_and_clears_the_cookies(gateway: Serv
     assert {cookie["max-age"] for cookie in _cookies(answered).values()} == {"0"}
 
 
+async def test_session_ends_although_its_token_has_run_out_or_it_has_ended_before(gateway: Served) -> None:
+    status, answered, _ = await gateway.ask("DELETE", "/session", headers={"Cookie": "astra_refresh=again"})
+    assert (status, gateway.backend.seen[-1].refresh_token) == (204, "again")
+    assert {cookie["max-age"] for cookie in _cookies(answered).values()} == {"0"}
+
+    codes = iter((grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE))
+
+    async def refuse(request: Any, context: Any) -> Any:
+        await context.abort(next(codes), "no")
+
+    gateway.backend.answer = refuse
+    for wanted in ((204, True), (503, False)):
+        got, answered, _ = await gateway.ask("DELETE", "/session", headers={"Cookie": "astra_refresh=again"})
+        assert (got, "Set-Cookie" in answered) == wanted
+
+
 async def test_token_in_a_query_is_no_token(gateway: Served) -> None:
     assert (await gateway.ask("GET", "/read?access_token=token-1"))[0] == 400
     assert (await gateway.ask("PUT", "/session"))[1]["Allow"] == "DELETE, POST"

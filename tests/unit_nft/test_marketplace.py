@@ -69,6 +69,30 @@ async def test_a_sale_transfers_the_nft_and_credits_seller_and_fees(market: Mark
     assert (listed.user_id, sold.user_id) == ("alice", "alice")
 
 
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({}, ["genesis", "rare pioneer", "pioneer"]),
+        ({"rarity": "RARITY_RARE"}, ["rare pioneer"]),
+        ({"rarity": "RARITY_EPIC"}, []),
+        ({"reward_kind": "REWARD_KIND_LEVEL"}, ["rare pioneer", "pioneer"]),
+        ({"reward_kind": "REWARD_KIND_LEVEL", "rarity": "RARITY_UNCOMMON"}, ["pioneer"]),
+        ({"listed_only": True}, ["pioneer"]),
+        ({"listed_only": True, "rarity": "RARITY_RARE"}, []),
+    ],
+)
+async def test_a_users_nfts_are_listed_by_what_is_asked(
+    market: Market, filters: dict[str, Any], found: list[str]
+) -> None:
+    names = {await market.pioneer("alice", 3): "pioneer", await market.pioneer("alice", 20): "rare pioneer"}
+    names[(await market.mint("alice")).nft_id] = "genesis"
+    await market.pioneer("bob", 20)
+    await market.offer("alice", next(iter(names)))
+    request = pb.ListUserNftsRequest(user_id="alice", **filters)
+    listed = (await market.stub.ListUserNfts(request, metadata=as_user("anyone"))).nfts
+    assert [names[nft.nft_id] for nft in listed] == found
+
+
 async def test_the_creator_of_a_reward_has_a_part_of_every_resale(market: Market) -> None:
     nft_id = await market.pioneer("alice")
     await market.buy("bob", (await market.offer("alice", nft_id, price=1000)).listing_id)

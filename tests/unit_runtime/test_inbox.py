@@ -1,6 +1,9 @@
 """The inbox: request ids and what groups have applied."""
 
+import asyncio
 import random
+import sqlite3
+import time
 
 import pytest
 from astra.event.v1.envelope_pb2 import Envelope
@@ -8,10 +11,12 @@ from astra.trading.v1.events_pb2 import TradeExecuted
 from astra.trading.v1.trading_service_pb2 import GrantPracticeFundsRequest, GrantPracticeFundsResponse
 
 from services.runtime.delivery import Delivery
-from services.runtime.errors import AlreadyExists, FailedPrecondition
-from services.runtime.inbox import REQUEST_RETENTION_MS, done_below, skip_below
+from services.runtime.errors import AlreadyExists, FailedPrecondition, Unavailable
+from services.runtime.inbox import LEAST_WORKS, Apply, done_below, skip_below
+from services.runtime.request_ids import REQUEST_RETENTION_MS
 from services.runtime.store import Store
 from services.runtime.transaction import Tx
+from services.runtime.writer import TURN_SECONDS
 from tests.conftest import OpenStore
 
 COUNTER = "CREATE TABLE IF NOT EXISTS counter (n INTEGER NOT NULL);"
@@ -168,3 +173,85 @@ async def test_lost_history_is_passed_over_and_counted(open_store: OpenStore) ->
     assert await store.write(lambda tx: skip_below(tx, "g", stream, 9)) == 2
     assert store.read_now(lambda db: done_below(db, "g", stream)) == 10
     assert await store.read(lambda db: db.value("SELECT count(*) FROM inbox_event")) == 0
+
+
+def recording(notes: list[str]) -> Apply:
+    """Returns a reaction with an effect, an event and a callback; it fails for the trade `poison`."""
+
+    def react(tx: Tx, event: TradeExecuted) -> None:
+        add(tx)
+        tx.record(TradeExecuted(trade_id=f"of {event.trade_id}"))
+        tx.on_commit.append(lambda: notes.append(event.trade_id))
+        if event.trade_id == "poison":
+            raise RuntimeError("boom")
+
+    return react
+
+
+def deliveries(*trade_ids: str) -> list[Delivery]:
+    return [
+        Delivery(
+            delivery(1).stream,
+            1,
+            ordinal,
+            Envelope(id=f"e{ordinal}", correlation_id=trade),
+            TradeExecuted(trade_id=trade),
+        )
+        for ordinal, trade in enumerate(trade_ids, 1)
+    ]
+
+
+async def test_one_that_fails_among_many_changes_nothing_and_holds_up_no_other(open_store: OpenStore) -> None:
+    store, notes = open_store(schema=COUNTER), list[str]()
+    given = [(one, recording(notes)) for one in deliveries("a", "poison", "b", "poison")]
+    effects = await store.react_all("g", given)
+    assert [str(effect) for effect in effects] == ["True", "boom", "True", "boom"]
+    assert notes == ["a", "b"], "nothing is told of what was undone"
+    stored = [Envelope.FromString(row[0]) for row in store.read_now(lambda db: db.all("SELECT envelope FROM outbox"))]
+    assert [(one.causation_id, one.correlation_id) for one in stored] == [("e1", "a"), ("e3", "b")]
+    assert store.read_now(lambda db: db.value("SELECT count(*) FROM counter")) == 2
+    assert store.read_now(lambda db: done_below(db, "g", given[0][0].stream)) == 2
+    assert [str(effect) for effect in await store.react_all("g", given)] == ["False", "boom", "False", "boom"]
+    assert store.read_now(lambda db: db.value("SELECT count(*) FROM counter")) == 2
+
+
+async def test_many_share_a_commit_and_one_that_comes_twice_among_them_has_one_effect(open_store: OpenStore) -> None:
+    store = open_store(schema=COUNTER)
+    before = store.wakeups.version
+    ordinals = [*range(1, LEAST_WORKS), 1]
+    effects = await store.react_all("g", [(delivery(ordinal), lambda tx, event: add(tx)) for ordinal in ordinals])
+    assert effects == [True] * (LEAST_WORKS - 1) + [False]
+    assert store.wakeups.version == before + 1
+
+
+async def test_a_batch_lets_a_command_in_between(open_store: OpenStore) -> None:
+    store, order = open_store(schema=COUNTER), list[str]()
+
+    def slow(tx: Tx, event: TradeExecuted) -> None:
+        time.sleep(TURN_SECONDS / LEAST_WORKS)
+
+    async def batch() -> None:
+        await store.react_all("g", [(delivery(ordinal), slow) for ordinal in range(1, 20 * LEAST_WORKS)])
+        order.append("batch")
+
+    async def command() -> None:
+        await store.write(add)
+        order.append("command")
+
+    await asyncio.gather(batch(), command())
+    assert order == ["command", "batch"]
+
+
+async def test_a_disk_that_is_full_leaves_no_part_of_a_batch(open_store: OpenStore) -> None:
+    store = open_store(schema=COUNTER)
+
+    def fill(tx: Tx, event: TradeExecuted) -> None:
+        add(tx)
+        tx.execute("ROLLBACK")  # what SQLite does by itself on some errors
+        raise sqlite3.OperationalError("database or disk is full")
+
+    given: list[tuple[Delivery, Apply]] = [(delivery(1), lambda tx, event: add(tx)), (delivery(2), fill)]
+    effects = await store.react_all("g", given)
+    assert [type(effect) for effect in effects] == [Unavailable, Unavailable]
+    assert store.read_now(lambda db: db.value("SELECT count(*) FROM counter")) == 0
+    assert await store.react_all("g", given[:1]) == [True]

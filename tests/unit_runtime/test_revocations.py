@@ -19,6 +19,7 @@ from services.runtime.context import Caller
 from services.runtime.errors import Unauthenticated
 from services.runtime.revocations import KEPT_MS, STREAM, Follower, Revocations
 from services.runtime.store import Store
+from services.runtime.streams import while_allowed
 from tests.conftest import OpenStore
 from tests.reacting import START_MS, Streams
 from tests.serving import as_user, reason_of, serving
@@ -51,6 +52,53 @@ def test_tokens_older_than_the_users_moment_are_refused(user_id: str, token_ms: 
         with pytest.raises(Unauthenticated) as caught:
             rules.check(caller(user_id, token_ms))
         assert caught.value.reason == "TOKEN_REVOKED"
+
+
+async def test_an_idle_stream_ends_with_its_callers_access_and_not_with_anothers() -> None:
+    rules, ended = Revocations(), asyncio.Event()
+
+    async def silent() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    stream = while_allowed(silent(), caller("ann", 999), rules)
+    assert await anext(stream) == "first"
+    waiting = asyncio.ensure_future(anext(stream))
+    rules.note("bob", 5000)
+    done, _ = await asyncio.wait({waiting}, timeout=0.05)
+    assert not done
+    rules.note("ann", 1000)
+    with pytest.raises(Unauthenticated) as caught:
+        await asyncio.wait_for(waiting, WAIT_SECONDS)
+    assert caught.value.reason == "TOKEN_REVOKED"
+    await asyncio.wait_for(ended.wait(), WAIT_SECONDS)
+
+
+@pytest.mark.parametrize("user_id", ["ann", ""])
+async def test_a_stream_that_nobody_refuses_comes_whole(user_id: str) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    stream = while_allowed(numbers(), caller(user_id, 999), Revocations())
+    assert [number async for number in stream] == [0, 1, 2]
+
+
+async def test_what_is_ready_when_access_ends_is_not_sent_any_more() -> None:
+    rules = Revocations()
+
+    async def news() -> AsyncIterator[str]:
+        while True:
+            yield "news"
+
+    stream = while_allowed(news(), caller("ann", 999), rules)
+    assert await anext(stream) == "news"
+    rules.note("ann", 1000)
+    with pytest.raises(Unauthenticated):
+        await anext(stream)
 
 
 @pytest.mark.parametrize(("header", "token_ms"), [("1700000001", 1_700_000_001_000), ("", 0), ("soon", 0), ("-1", 0)])

@@ -1,0 +1,1 @@
+"""What a release writes down of the contracts, so that later code can be held to it."""
