@@ -127,6 +127,18 @@ bench-bus: setup .bench/.done ## Measures bridge and consumers against a raw pip
 fuzz-gateway: setup ## Compares the gateway with Envoy's transcoder on 10,000 generated requests.
 	@$(BIN)/python -m tests.gateway_fuzz
 
+dashboards: setup ## Writes Grafana's dashboards from monitoring/boards.py to monitoring/dashboards/.
+	@$(BIN)/python -m monitoring dashboards
+
+catalogue: setup ## Writes docs/metrics.md, the page with every number that is shown.
+	@$(BIN)/python -m monitoring catalogue
+
+status: setup ## Prints the whole running mesh on one screen; JSON=1 for a program.
+	@$(BIN)/python -m services.local status $(if $(JSON),--json)
+
+bench-observe: setup ## Measures what metrics and traces cost the REST path.
+	@$(BIN)/python -m tests.bench.observe
+
 asyncapi: setup tests/node/node_modules/.done ## Makes the AsyncAPI document of the events and a page of it in build/asyncapi/.
 	@mkdir -p build/asyncapi && $(BIN)/python -m services asyncapi > build/asyncapi/asyncapi.json
 	@node tests/node/validate_asyncapi.mjs < build/asyncapi/asyncapi.json

@@ -12,6 +12,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from bridge import metrics
 from bridge.applying import Reactor
 from bridge.backoff import Random
 from bridge.consumer import Consumer
@@ -62,6 +63,7 @@ async def run_group(
     settings = settings or group.settings
     by_stream = routes(group, store.domain)
     streams = list(by_stream)
+    metrics.known_group(group.name, streams)
     names = [f"{group.name}-{slot}" for slot in slots or range(group.consumers)]
     if group.ordered:
         if past is None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,8 @@ LOOK_PAUSED_SECONDS = 0.2
 
 ANSWER_SECONDS = 2.0
 
+_DISK = ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
+
 log = structlog.get_logger()
 
 
@@ -43,6 +44,8 @@ class ServerState:
     """Whether it takes writes; a replica only may come to."""
     policy: str
     aof: bool
+    persists: bool
+    """Whether its last writes to disk went well."""
     used_bytes: int
     max_bytes: int
     """0 for no bound."""
@@ -56,6 +59,7 @@ class ServerState:
             primary=info.get("role", "master") == "master",
             policy=str(info.get("maxmemory_policy", "")),
             aof=bool(int(info.get("aof_enabled", 0))),
+            persists=all(info.get(name, "ok") == "ok" for name in _DISK),
             used_bytes=int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0)),
             max_bytes=int(info.get("maxmemory", 0)),
         )
@@ -148,8 +152,12 @@ class Gate:
     async def run(self, redis: Redis) -> None:
         """Looks at the server, or at all nodes, until cancelled."""
         while True:
-            with suppress(RedisError, OSError, TimeoutError):  # whoever appends meets the same, and says so
+            try:
                 await self.look(redis)
+            except (RedisError, OSError, TimeoutError):
+                metrics.REDIS_UP.set(0)  # whoever appends meets the same, and says so
+            else:
+                metrics.REDIS_UP.set(1)
             await asyncio.sleep(LOOK_PAUSED_SECONDS if self.reason else LOOK_SECONDS)
 
     async def look(self, redis: Redis) -> None:
@@ -158,6 +166,7 @@ class Gate:
         # Of a cluster's nodes the fullest counts: streams are spread over them all, and one gate holds them all up.
         self.full = max((state.full for state in states if state.primary), default=0.0)
         metrics.FULL.set(self.full)
+        metrics.REDIS_PERSISTS.set(all(state.persists for state in states))
         reason = ""
         servers = frozenset((state.run_id, state.replication_id) for state in states)
         if not servers <= self._servers or self.reason.startswith("unsafe"):

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from bridge import metrics
+from bridge.entries import dead_letters_of
 from bridge.ids import ordinal_of, parse
 from bridge.lane import REDIS_TIMEOUT_SECONDS
 
@@ -42,9 +43,11 @@ async def read_lags(redis: Redis, streams: Sequence[str]) -> list[GroupLag]:
     for stream, info, groups in zip(streams, answers[::2], answers[1::2], strict=True):
         if isinstance(info, ResponseError) or isinstance(groups, ResponseError):
             continue  # no stream, yet
+        last = ordinal_of(info["last-generated-id"].decode())
+        metrics.LAST.labels(stream).set(last)
         for row in groups:
             delivered = row["last-delivered-id"].decode()
-            waiting = max(0, ordinal_of(info["last-generated-id"].decode()) - ordinal_of(delivered))
+            waiting = max(0, last - ordinal_of(delivered))
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 oldest = await _oldest(client, stream, row, delivered if waiting else "")
             lags.append(
@@ -71,11 +74,24 @@ async def _oldest(client: Any, stream: str, row: Any, after: str) -> int | None:
     return None
 
 
+async def count_dead(redis: Redis, lags: Sequence[GroupLag]) -> None:
+    """Counts the dead letters of these groups. Raises as `read_lags`."""
+    pipe = redis.pipeline(transaction=False)
+    for lag in lags:
+        pipe.xlen(dead_letters_of(lag.stream, lag.group))
+    async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+        counts = await pipe.execute()
+    for lag, count in zip(lags, counts, strict=True):
+        metrics.DEAD_WAITING.labels(lag.group, lag.stream).set(count)
+
+
 async def run_lags(redis: Redis, streams: Sequence[str], every_seconds: float = EVERY_SECONDS) -> None:
     """Keeps the gauges up to date until cancelled; while Redis is away they stay as they are."""
     while True:
         try:
-            for lag in await read_lags(redis, streams):
+            lags = await read_lags(redis, streams)
+            await count_dead(redis, lags)
+            for lag in lags:
                 metrics.LAG.labels(lag.group, lag.stream).set(lag.waiting)
                 metrics.PENDING.labels(lag.group, lag.stream).set(lag.pending)
                 age = 0.0 if lag.oldest_ms is None else metrics.since(lag.oldest_ms)

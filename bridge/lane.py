@@ -1,9 +1,11 @@
 """The appends of one stream: batch after batch, each where the last one ended, and the stream kept below its cap."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
-from astra.event.v1.outbox_service_pb2 import Batch
+from astra.event.v1.envelope_pb2 import Envelope
+from astra.event.v1.outbox_service_pb2 import Batch, Entry
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
@@ -12,6 +14,7 @@ from bridge.append import EMPTY, Elsewhere, append
 from bridge.guards import Gate
 from bridge.ids import ms_of, ordinal_of
 from services.runtime.outbox import BATCH_ENTRIES
+from services.telemetry import spans, tracing
 
 LANE_BATCHES = 2
 """Batches of one stream that wait for its append; then the service is held up, by gRPC's flow control."""
@@ -67,6 +70,7 @@ class Lane:
 
     async def append(self, batch: Batch) -> None:
         """Appends a batch, when there is room. Raises `Moved` if the stream ends elsewhere than it begins."""
+        began_ns = spans.now_ns()
         prev, entries = batch.prev, batch.entries
         if self.last == EMPTY != prev:
             # Asked from the start, the outbox begins later: what was before is purged from it.
@@ -93,6 +97,8 @@ class Lane:
         appended = entries[len(entries) - result.count :]
         seconds = metrics.since_all([ms_of(entry.id) for entry in appended])
         metrics.APPEND_SECONDS.labels(self.stream).observe_all(seconds)
+        if tracing.on():
+            _trace(self.stream, appended, began_ns)
         self._room -= result.count
 
     async def _cut(self) -> None:
@@ -104,3 +110,8 @@ class Lane:
         if cut:
             metrics.CUT.labels(self.stream).inc(cut)
             log.info("stream.cut_to_cap", stream=self.stream, entries=cut, last_ordinal=ordinal_of(self.last))
+
+
+def _trace(stream: str, appended: Sequence[Entry], began_ns: int) -> None:
+    envelopes = [Envelope.FromString(entry.envelope) for entry in appended]
+    spans.sent(stream, [(one.traceparent, one.id, one.correlation_id) for one in envelopes], began_ns)

@@ -5,7 +5,7 @@ They are in prometheus_client's default registry, one a process. Times run from 
 
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -37,12 +37,17 @@ STOPPED = Gauge("astra_bus_stream_stopped", "1 for a stream that is left alone: 
 APPEND_SECONDS = Latencies(
     "astra_bus_append_latency_seconds", "From an event's commit to its append.", ["stream"], buckets=_SECONDS
 )
+LAST = Gauge("astra_bus_last_ordinal", "Number of the last entry of the stream.", ["stream"])
 TRIMMED = Counter("astra_bus_trimmed_entries", "Entries that were trimmed because every group had finished them.")
 PURGED = Counter("astra_bus_purged_rows", "Outbox rows that were dropped after their retention.")
 PAUSED = Gauge("astra_bus_paused", "1 while appends wait because Redis is full or not safe.")
 FULL = Gauge("astra_bus_redis_memory_ratio", "Part of maxmemory that Redis uses; 0 without a bound.")
 
+REDIS_UP = Gauge("astra_bus_redis_up", "1 while Redis answers the bridge.")
+REDIS_PERSISTS = Gauge("astra_bus_redis_persists", "1 while what Redis writes reaches its disk.")
+
 # Groups as the bridge sees them.
+DEAD_WAITING = Gauge("astra_bus_dead_letter_entries", "Dead letters that wait for an operator.", ["group", "stream"])
 LAG = Gauge("astra_bus_group_lag_entries", "Entries that a group has not been given yet.", ["group", "stream"])
 PENDING = Gauge("astra_bus_group_pending_entries", "Entries that a group has in hand.", ["group", "stream"])
 OLDEST_SECONDS = Gauge(
@@ -77,3 +82,17 @@ def since_all(times_ms: Sequence[int]) -> list[float]:
     """Returns the seconds since each of some times, as `since` does."""
     now_ms = time.time() * 1000
     return [max(0.0, now_ms - ms) / 1000 for ms in times_ms]
+
+
+def known_streams(streams: Iterable[str]) -> None:
+    """Begins to count at 0 what the bridge does with streams: an increase from nothing would not be seen as one."""
+    for stream in streams:
+        for counter in (PUBLISHED, APPENDED, REPAIRED, LOST, CUT):
+            counter.labels(stream)
+
+
+def known_group(group: str, streams: Iterable[str]) -> None:
+    """Same of what a group does."""
+    for stream in streams:
+        for counter in (CONSUMED, RETRIED, DEAD, FILLED, SKIPPED):
+            counter.labels(group, stream)

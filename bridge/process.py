@@ -27,8 +27,11 @@ from services.runtime.clock import wall_clock
 from services.runtime.credentials import ServiceToken
 from services.runtime.door import Door
 from services.runtime.pulse import beating
+from services.runtime.readings import CertificateReadings
 from services.runtime.redis_client import connect
 from services.runtime.server import Server
+from services.telemetry import tracing
+from services.telemetry.face import reading, shown
 
 READY_EVERY_SECONDS = 1.0
 READY_TIMEOUT_SECONDS = 1.0
@@ -110,13 +113,20 @@ class Bridge:
                 await self.server.set_ready(ready)
 
     async def _is_ready(self) -> bool:
-        """Tells whether Redis answers and no stream has stopped."""
+        """Tells whether everything that is recorded can be appended."""
+        return not await self.unready()
+
+    async def unready(self) -> str:
+        """Tells why something cannot be appended; empty when all can."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 await self.redis.ping()
-        except (RedisError, OSError, TimeoutError):
-            return False
-        return not any(publisher.stopped for publisher in self.publishers)
+        except (RedisError, OSError, TimeoutError) as error:
+            return f"Redis: {error or type(error).__name__}"
+        if self.gate.reason:
+            return f"appends wait: {self.gate.reason}"
+        stopped = [stream for publisher in self.publishers for stream in publisher.stopped]
+        return f"stopped: {', '.join(stopped)}" if stopped else ""
 
 
 def build(mesh: Mesh, *, address: str | None = None, insist: bool = False) -> Bridge:
@@ -160,8 +170,16 @@ async def serve(mesh: Mesh, *, address: str | None = None, insist: bool = False)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    bridge = build(mesh, address=address, insist=insist)
+    # A second bridge has an address of its own, which tells it from the first.
+    name = f"bridge-{address.rpartition(':')[2]}" if address else "bridge"
     try:
-        await build(mesh, address=address, insist=insist).run(stop)
+        with (
+            tracing.exported("bridge", name),
+            reading(CertificateReadings(mesh)),
+            shown(mesh, name, "bridge", {"appends": bridge.unready}, apart=address is not None),
+        ):
+            await bridge.run(stop)
     except UnsafeRedis as error:
         raise SystemExit(f"the Redis is not safe: {error}; in development, `--insist` takes it as it is") from error
     except OSError as error:

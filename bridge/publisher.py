@@ -47,6 +47,7 @@ class Publisher:
         self._gate = gate
         self._cap = cap
         self._ends = Ends(redis)
+        metrics.known_streams(streams)
         for stream in streams:
             metrics.STOPPED.labels(stream).set(0)
         self._outage = ""

@@ -22,6 +22,7 @@ from envoy.policy import Policy
 from envoy.render import Rendering, render, service_keys_of
 from services.mesh import Mesh
 from services.runtime.logs import configure_logs
+from services.telemetry.targets import Target
 
 app = typer.Typer(help="Envoy's configuration, and Envoy itself.", no_args_is_help=True, add_completion=False)
 console = Console(soft_wrap=True, highlight=False)
@@ -66,6 +67,7 @@ def serve(
     """Writes the configuration and runs Envoy: SIGTERM lets it end its calls, `restart` (or SIGHUP) replaces it."""
     mesh, policy, binary = Mesh.load(), Policy(), find_binary()
     rendering = _written(mesh)
+    Target(process="envoy", service="envoy", address=mesh.addresses["envoy-metrics"]).announce(mesh)
     settings = restarter.Settings(
         command=command(binary, rendering.bootstrap, log_path=log_path),
         refresh=[sys.executable, "-m", "envoy", "refresh"],

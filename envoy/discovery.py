@@ -15,9 +15,11 @@ from redis.exceptions import RedisError
 from envoy.clusters import upstream_names
 from envoy.endpoints import by_file, endpoints_file, endpoints_path, write_endpoints
 from services.mesh import Mesh, is_ip
+from services.runtime import metrics
 from services.runtime.pulse import beating
 from services.runtime.redis_client import connect
 from services.runtime.registry import HEARTBEAT_SECONDS, Instance, Seen, forget, read_registry
+from services.telemetry.face import shown
 
 POLL_SECONDS = 0.2
 TIMEOUT_SECONDS = 2.0
@@ -63,6 +65,7 @@ class Discovery:
             self._report(repr(error))
         else:
             self._report("")
+            self._count(seen)
             self._known.update(endpoints(seen, may_drop=may_drop))
         self._write()
 
@@ -79,6 +82,21 @@ class Discovery:
             log.warning("discovery.keeps_the_silent", error=str(error))
             return False
         return True
+
+    @property
+    def outage(self) -> str:
+        """Why the registry cannot be read; empty while it can."""
+        return self._outage
+
+    def _count(self, seen: Sequence[Seen]) -> None:
+        for name in self._names:
+            states = [
+                "gone" if one.gone else "fresh" if one.fresh else "silent"
+                for one in seen
+                if one.instance.service == name
+            ]
+            for state in ("fresh", "silent", "gone"):
+                metrics.INSTANCES.labels(name, state).set(states.count(state))
 
     def _report(self, outage: str) -> None:
         """Says when Redis goes away and when it is back."""
@@ -127,9 +145,15 @@ async def serve(mesh: Mesh) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     redis = connect(mesh, "registry", timeout_seconds=None)
     log.info("discovery.follows")
+    discovery = Discovery(mesh, redis)
+
+    async def registry() -> str:
+        return discovery.outage
+
     try:
         async with beating():
-            await Discovery(mesh, redis).run(stop)
+            with shown(mesh, "discovery", "discovery", {"registry": registry}):
+                await discovery.run(stop)
     finally:
         await redis.aclose()
 

@@ -1,6 +1,6 @@
 """The two doors: the public listener, and the internal one for the mesh's own processes."""
 
-from envoy import auth, browsers, limits, routes, statistics, tls
+from envoy import auth, browsers, limits, routes, statistics, tls, tracing
 from envoy.notation import Node, duration, extension, keepalive, socket_address
 from envoy.policy import Policy
 from services.mesh import Mesh
@@ -93,6 +93,7 @@ def _connection_manager(
         },
         early_header_mutation_extensions=entry_headers,
         access_log=[access_log(mesh, name)],
+        **tracing.of_listener(),
         route_config={"name": name, "virtual_hosts": hosts},
         http_filters=[
             *filters,

@@ -20,6 +20,7 @@ from services.mesh import Mesh
 from services.runtime.certificates import server_credentials
 from services.runtime.limiter import Limiter, Standing
 from services.runtime.pulse import beating
+from services.telemetry.face import shown
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
 STOP_SECONDS = 1.0
@@ -101,11 +102,15 @@ async def serve(mesh: Mesh) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = RateLimitServer(
-        mesh.listens("ratelimit"), Limiter(mesh), credentials=server_credentials(mesh, "ratelimit")
-    )
+    limiter = Limiter(mesh)
+    server = RateLimitServer(mesh.listens("ratelimit"), limiter, credentials=server_credentials(mesh, "ratelimit"))
+
+    async def redis() -> str:
+        return "" if await limiter.ping() else "Redis does not answer: calls pass uncounted"
+
     await server.start()
     log.info("ratelimit.serving", address=mesh.addresses["ratelimit"])
     async with beating():
-        await stop.wait()
+        with shown(mesh, "ratelimit", "ratelimit", {"redis": redis}):
+            await stop.wait()
     await server.stop()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from envoy import statistics, tls
+from envoy import scraping, statistics, tls, tracing
 from envoy.clusters import clusters, upstream_names
 from envoy.endpoints import FOLDER, by_file, endpoints_file, endpoints_path
 from envoy.listeners import internal_listener, public_listener
@@ -51,8 +51,12 @@ def bootstrap(mesh: Mesh, service_keys: str, policy: Policy) -> Node:
         "node": {"id": "envoy", "cluster": "astra"},
         "admin": {"address": socket_address(HOST, mesh.port("envoy-admin"))},
         "static_resources": {
-            "listeners": [public_listener(mesh, policy), internal_listener(mesh, policy, service_keys)],
-            "clusters": clusters(mesh, policy),
+            "listeners": [
+                public_listener(mesh, policy),
+                internal_listener(mesh, policy, service_keys),
+                scraping.listener(mesh),
+            ],
+            "clusters": [*clusters(mesh, policy), scraping.cluster(mesh), *tracing.clusters()],
         },
         "stats_config": statistics.labels(),
         "overload_manager": {

@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
-import logging
 import signal
+import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -17,10 +18,13 @@ from gateway.api import BadDescriptors
 from gateway.certificates import Certificates
 from gateway.process import Running, running
 from gateway.settings import SessionRules, Settings
-from gateway.workers import is_worker, lifeline, supervise, worker_port
+from gateway.workers import is_worker, lifeline, supervise, worker_number, worker_port
 from services import contracts
 from services.mesh import ROOT, Mesh
 from services.runtime.certificates import CALLER, MEMBERS_CA, certificate_path, member_path, server_name
+from services.runtime.logs import configure_logs
+from services.telemetry import tracing
+from services.telemetry.face import shown
 
 log = structlog.get_logger("gateway")
 
@@ -43,21 +47,10 @@ def main(
     cors_origin: Annotated[list[str] | None, typer.Option(help="Origin whose pages may call; repeatable.")] = None,
 ) -> None:
     """Serves the REST face of the mesh: JSON over HTTP, from the http rules of the descriptor set."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        # One write a line: workers share a standard output, and `print` may write the line's end apart.
-        logger_factory=structlog.WriteLoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=True,
-    )
+    configure_logs(to=sys.stdout)
     authorities: Mapping[str, str] = {}
     certificates: Certificates | None = None
+    mesh: Mesh | None = None
     if upstream is None or port is None or host is None:
         mesh = Mesh.load()
         if upstream is None:
@@ -79,7 +72,8 @@ def main(
         console=bool(authorities),
     )
     try:
-        uvloop.run(serve(settings, descriptors, upstream, host, worker_port() or port, authorities, certificates))
+        where = worker_port() or port
+        uvloop.run(serve(settings, descriptors, upstream, host, where, authorities, certificates, mesh))
     except BadDescriptors as error:
         raise SystemExit(f"{descriptors}: {error}") from None
     except FileNotFoundError as error:
@@ -94,9 +88,13 @@ async def serve(
     port: int,
     authorities: Mapping[str, str],
     certificates: Certificates | None = None,
+    mesh: Mesh | None = None,
 ) -> None:
     """Serves until SIGTERM, SIGINT, or the end of its supervisor; then stops accepting, finishes what is in hand, and
-    closes the channel."""
+    closes the channel.
+
+    In a mesh it tells of itself; each worker does, since a scrape of the shared port would meet one of them by chance.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,7 +111,13 @@ async def serve(
             raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
         gc.freeze()  # what serves every request is no garbage: the collector need not look at it again and again
         log.info("serving", addresses=process.addresses, upstream=upstream)
-        await stopping.wait()
+        name = f"gateway-{worker_number()}" if is_worker() else "gateway"
+        checks = {"upstream": process.gateway.unready}
+        with (
+            tracing.exported("gateway", name),
+            shown(mesh, name, "gateway", checks, apart=is_worker()) if mesh else nullcontext(),
+        ):
+            await stopping.wait()
         if supervisor is not None:
             loop.remove_reader(supervisor)
         log.info("draining", seconds=settings.drain_seconds)

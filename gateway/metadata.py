@@ -34,10 +34,21 @@ def correlation_id(headers: Headers, new_id: Callable[[], str]) -> str:
     return given if _CORRELATION_ID.fullmatch(given) else new_id()
 
 
+def traceparent(headers: Headers) -> str:
+    """Returns the trace that a client's request belongs to; empty for none, or what is malformed."""
+    given = headers.get("traceparent") or ""
+    return given if _TRACEPARENT.fullmatch(given) else ""
+
+
 def outgoing(
-    headers: Headers, *, correlation: str, client_address: str | None, session_token: str | None = None
+    headers: Headers,
+    *,
+    correlation: str,
+    client_address: str | None,
+    session_token: str | None = None,
+    context: str | None = None,
 ) -> tuple[tuple[str, str], ...]:
-    """Returns the metadata of a call.
+    """Returns the metadata of a call; `context` is its traceparent where that is not the client's.
 
     Only what is named here passes, so hop-by-hop, `grpc-*`, `-bin`, pseudo and `x-astra-*` headers never do. The
     client's address is the connection's: what a client states about itself is not believed.
@@ -55,10 +66,10 @@ def outgoing(
         passed.append(("authorization", authorizations[0]))
     elif session_token and _PRINTABLE.fullmatch(session_token):
         passed.append(("authorization", f"Bearer {session_token}"))
-    traceparent = headers.get("traceparent") or ""
-    if _TRACEPARENT.fullmatch(traceparent):
-        passed.append(("traceparent", traceparent))
-        if (tracestate := headers.get("tracestate")) and _PRINTABLE.fullmatch(tracestate):
+    given = traceparent(headers)
+    if sent := given if context is None else context:
+        passed.append(("traceparent", sent))
+        if given and (tracestate := headers.get("tracestate")) and _PRINTABLE.fullmatch(tracestate):
             passed.append(("tracestate", tracestate))
     if client_address:
         passed.append(("x-forwarded-for", client_address))

@@ -17,6 +17,8 @@ from gateway.delivery import deliver
 from gateway.failures import failure_response
 from gateway.finding import find, preflight
 from gateway.health import Health
+from gateway.metrics import STALE, name_of
+from gateway.observing import ROUTE, Observer, context_of
 from gateway.openapi.pages import Pages
 from gateway.refusal import Refused, refusal
 from gateway.rendering import Renderer
@@ -64,18 +66,29 @@ class Gateway:
         self._new_id = new_id
         self._ended = tuple(ended)
         """Told of every request when it ends."""
+        self._observer = Observer()
+        self.serve(api)
 
     def serve(self, api: Api) -> None:
         """Serves another descriptor set from the next request on."""
         self._api = api
+        self._observer.known(api.routes)
 
     def stop(self) -> None:
         """Ends the streams, which would not end by themselves."""
         self._streams.stopping.set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers one request; every failure has the one shape."""
-        started = time.perf_counter()
+        """Answers one request; every failure has the one shape. It is observed, however it ends."""
+        response: web.StreamResponse | None = None
+        started = self._observer.began(request)
+        try:
+            response = await self._handle(request, started)
+            return response
+        finally:
+            self._observer.ended(request, response, started)
+
+    async def _handle(self, request: web.BaseRequest, started: float) -> web.StreamResponse:
         correlation = metadata.correlation_id(request.headers, self._new_id)
         shared = {"X-Correlation-ID": correlation}
         if self._settings.cors_origins:
@@ -116,11 +129,13 @@ class Gateway:
         if isinstance(found, web.Response):
             return found
         request[_ROUTE] = found.target.template.text
+        request[ROUTE] = found.target
         sent = metadata.outgoing(
             request.headers,
             correlation=correlation,
             client_address=request.remote,
             session_token=sessions.bearer(request) if self._settings.sessions else None,
+            context=context_of(request),
         )
         if found.target.client_streaming or found.target.server_streaming:
             return await self._streamed(request, api, found, sent, shared)
@@ -154,6 +169,7 @@ class Gateway:
             last = key and self._last.instead_of(refused.failure, key)
             if not last:
                 raise
+            STALE.labels(name_of(route)).inc()
             response = self._replied(request, api.renderer, route, bound, Reply(last.payload, {}))
             response.headers.extend(last.headers)
             return response
@@ -207,10 +223,14 @@ class Gateway:
             response.headers.add("Warning", f'299 - "{_UNSAFE_IN_WARNING.sub("?", warning)}"')
         return response
 
-    async def _readiness(self) -> web.Response:
+    async def unready(self) -> str:
+        """Tells why requests cannot be answered now; empty when they can."""
         ready = await self._upstream.ready(self._settings.ready_seconds)
-        body = {"status": "ready" if ready else "the upstream is not connected"}
-        return web.json_response(body, status=200 if ready else 503)
+        return "" if ready else "the upstream is not connected"
+
+    async def _readiness(self) -> web.Response:
+        wrong = await self.unready()
+        return web.json_response({"status": wrong or "ready"}, status=503 if wrong else 200)
 
 
 def _bind(binder: Binder, request: web.BaseRequest, found: Match[Route], content: Content) -> Bound:

@@ -17,6 +17,7 @@ from gateway import metadata
 from gateway.api import Api
 from gateway.content import whole
 from gateway.fields import field_named
+from gateway.observing import context_of
 from gateway.parameters import AnswerOptions
 from gateway.refusal import Refused, refusal
 from gateway.routes import Route
@@ -127,7 +128,11 @@ class Sessions:
         self, request: web.BaseRequest, api: Api, route: Route, message: Any, correlation: str, token: str | None
     ) -> Any:
         sent = metadata.outgoing(
-            request.headers, correlation=correlation, client_address=request.remote, session_token=token
+            request.headers,
+            correlation=correlation,
+            client_address=request.remote,
+            session_token=token,
+            context=context_of(request),
         )
         timeout = metadata.timeout_seconds(request.headers, self._settings)
         payload = message.to_binary()

@@ -11,6 +11,7 @@ from types import FrameType
 import structlog
 
 _PORT = "ASTRA_GATEWAY_WORKER_PORT"
+_NUMBER = "ASTRA_GATEWAY_WORKER_NUMBER"
 _LIFELINE = "ASTRA_GATEWAY_WORKER_LIFELINE"
 _RESTART_SECONDS = 1.0
 
@@ -24,6 +25,11 @@ def worker_port() -> int | None:
 
 def is_worker() -> bool:
     return worker_port() is not None
+
+
+def worker_number() -> int:
+    """Returns which of the workers this one is, from 1; 0 in a process that is no worker."""
+    return int(os.environ.get(_NUMBER, "0"))
 
 
 def lifeline() -> int | None:
@@ -59,7 +65,7 @@ class _Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._reload)
-        self._processes = [self._start() for _ in range(count)]
+        self._processes = [self._start(index) for index in range(count)]
         while not self._stopping:
             time.sleep(0.1)
             for index, (process, started) in enumerate(self._processes):
@@ -70,12 +76,13 @@ class _Workers:
                     self._stop(signal.SIGTERM, None)
                     self._wait()
                     return 1
-                self._processes[index] = self._start()
+                self._processes[index] = self._start(index)
         return self._wait()
 
-    def _start(self) -> tuple[subprocess.Popen[bytes], float]:
+    def _start(self, index: int) -> tuple[subprocess.Popen[bytes], float]:
         command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
-        worker = subprocess.Popen(command, env=self._environment, pass_fds=[self._lifeline])  # noqa: S603 - our own
+        environment = {**self._environment, _NUMBER: str(index + 1)}
+        worker = subprocess.Popen(command, env=environment, pass_fds=[self._lifeline])  # noqa: S603 - our own
         return worker, time.monotonic()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

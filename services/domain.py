@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prometheus_client.registry import Collector
+
 from bridge.groups import Group
 from services.runtime.store import Store
 from services.runtime.timers import Timer
@@ -23,5 +25,7 @@ class Domain:
     """What to do when a row of `due` is due, by kind; run in the role `react`."""
     listeners: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = ()
     """Further servers, each running until the event is set; run in the role `serve`."""
+    readings: Sequence[Collector] = ()
+    """Numbers of its own that are read when somebody asks for them."""
     workers: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = ()
     """What else goes on until the event is set, such as sagas that wait for other domains; run in the role `react`."""

@@ -36,6 +36,13 @@ SERVICES = (
     Service(name="analytics", port=10017),
 )
 
+REPORTING = ("envoy", "discovery", "ratelimit", "bridge", "gateway", *(service.name for service in SERVICES))
+"""Processes that tell of themselves by HTTP: `/metrics`, `/healthz`, `/readyz`, at `<process>-metrics` on the map.
+What only reacts, further replicas and workers have free ports. All of them are in `targets_dir`."""
+
+METRICS_ADDRESS = "ASTRA_METRICS_ADDRESS"
+"""Environment variable with the `host:port` of a process that tells of itself elsewhere than the map says."""
+
 PORTS: Mapping[str, int] = {
     "gateway": 8080,
     "envoy-public": 10000,
@@ -46,6 +53,7 @@ PORTS: Mapping[str, int] = {
     "user-jwks": 10030,
     "ratelimit": 10040,
     **{service.name: service.port for service in SERVICES},
+    **{f"{process}-metrics": 11000 + number for number, process in enumerate(REPORTING, start=1)},
 }
 """Default port of everything that listens. `user-jwks` is the user service's HTTP listener for its public keys."""
 
@@ -109,6 +117,11 @@ class Mesh:
     def database(self, service: str) -> Path:
         """Path of a service's SQLite file, in a folder of its own because the wake-up sockets stand beside it."""
         return self.state_dir / "db" / service / f"{service}.db"
+
+    @property
+    def targets_dir(self) -> Path:
+        """Folder in which each process says where it tells of itself, for Prometheus (file_sd)."""
+        return self.state_dir / "targets"
 
     @property
     def keys_dir(self) -> Path:

@@ -17,16 +17,21 @@ from bridge.outbox_client import OutboxClient
 from services.domain import Domain
 from services.mesh import Mesh
 from services.runtime.certificates import server_credentials
+from services.runtime.checks import redis_answers, store_writes
 from services.runtime.credentials import ServiceToken
 from services.runtime.door import Door
 from services.runtime.outbox_service import OutboxApi
 from services.runtime.pulse import beating
+from services.runtime.readings import StoreReadings
 from services.runtime.redis_client import connect
 from services.runtime.registry import Registration, reachable
 from services.runtime.revocations import Follower
 from services.runtime.server import Server
 from services.runtime.slots import Slots
 from services.runtime.timers import run_timers
+from services.telemetry import tracing
+from services.telemetry.face import reading, shown
+from services.telemetry.health import Check
 
 ROLES: Mapping[str, frozenset[str]] = {
     "serve": frozenset({"serve"}),
@@ -51,12 +56,16 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     domains = {name: build(name, mesh) for name in names}
+    checks: dict[str, Check] = {f"{name} store": store_writes(domain.store) for name, domain in domains.items()}
+    process = _name_of(mesh, names, roles, address)
     async with AsyncExitStack() as closing, asyncio.TaskGroup() as tasks:
+        closing.enter_context(tracing.exported(names[0], process))
         for domain in domains.values():
             closing.push_async_callback(domain.store.close)
         if "react" in roles:
             redis = connect(mesh, "consumer", timeout_seconds=None)  # groups have deadlines of their own
             closing.push_async_callback(redis.aclose)
+            checks["redis"] = redis_answers(redis)
             # One domain is as good as another to sign in as: any service may read an outbox.
             outboxes = OutboxClient(Door.of(mesh, names[0]), ServiceToken(mesh.keys_dir, names[0]).bearer)
             closing.push_async_callback(outboxes.close)
@@ -95,6 +104,10 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
                 registrations.append(Registration(registry, name, reachable(server.address)))
         for registration in registrations:
             registration.start()
+        of_stores = StoreReadings(*(domain.store for domain in domains.values()))
+        of_domains = [one for domain in domains.values() for one in domain.readings]
+        closing.enter_context(reading(of_stores, *of_domains))
+        closing.enter_context(shown(mesh, process, names[0], checks, apart=process not in names))
         log.info("process.ready", domains=list(domains), roles=sorted(roles))
         async with beating():
             await stop.wait()
@@ -107,6 +120,14 @@ async def run(mesh: Mesh, names: Sequence[str], roles: frozenset[str], *, addres
             domain.store.wakeups.stop()
         await asyncio.gather(*(server.stop() for server in servers))
     log.info("process.stopped", domains=list(domains))
+
+
+def _name_of(mesh: Mesh, names: Sequence[str], roles: frozenset[str], address: str) -> str:
+    """Returns the name of a process: its domains', and what tells it from others that run them."""
+    known = {where: name for name, where in mesh.addresses.items()}
+    if address:
+        return known.get(address, f"{names[0]}-{address.rpartition(':')[2]}")
+    return "-".join(names) if "serve" in roles else "-".join([*names, "react"])
 
 
 def apis_of(domain: Domain) -> Mapping[str, object]:

@@ -4,6 +4,7 @@ from importlib.resources import files
 
 from services.analytics.api import AnalyticsApi
 from services.analytics.reactions import GROUPS
+from services.analytics.readings import KpiReadings
 from services.domain import Domain
 from services.mesh import Mesh
 from services.runtime.clock import Clock, wall_clock
@@ -18,4 +19,5 @@ def build(mesh: Mesh, *, clock: Clock = wall_clock) -> Domain:
         store=store,
         apis={"astra.analytics.v1.AnalyticsService": AnalyticsApi(store)},
         groups=GROUPS,
+        readings=(KpiReadings(store),),
     )

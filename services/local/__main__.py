@@ -13,6 +13,7 @@ from rich.console import Console
 from services.local.local_mesh import AlreadyRunning, LocalMesh, StartFailed
 from services.local.ports import PortsTaken
 from services.local.processes import Process, processes
+from services.local.status import look, show
 from services.local.welcome import print_welcome
 from services.mesh import ROOT, Mesh
 
@@ -58,6 +59,17 @@ def run(state_dir: StateDir = ROOT / "var", free_ports: FreePorts = False, ready
     except (AlreadyRunning, PortsTaken, StartFailed) as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
+
+
+@app.command("status")
+def print_status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False) -> None:
+    """Prints how every process and every group stands. Ends with 1 unless all are ready."""
+    status = look(Mesh.load())
+    if as_json:
+        console.print(status.text(), markup=False)
+    else:
+        show(console, status)
+    raise typer.Exit(0 if status.well else 1)
 
 
 def _reporter(mesh: Mesh, update: Callable[[str], None]) -> Callable[[Process, float], None]:

@@ -93,6 +93,7 @@ class LocalMesh:
         make_certificates(self.mesh)
         self._processes = processes(self.mesh) if self._given is None else self._given
         check_ports(self.mesh, self._processes)
+        shutil.rmtree(self.mesh.targets_dir, ignore_errors=True)
         # The URL of a user's own Redis may hold a password.
         self.mesh.save().chmod(0o600)
         if is_own(self.mesh):

@@ -28,10 +28,6 @@ class NotReady(Exception):
     """A process does not answer yet, or answers that it is not ready; says which."""
 
 
-def alive(_mesh: Mesh) -> None:
-    """Passes: of a process that neither listens nor consumes, there is no more to ask."""
-
-
 def redis_answers(mesh: Mesh) -> None:
     """Passes when Redis answers a PING; it does not while it is still loading its data."""
     try:

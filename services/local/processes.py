@@ -37,30 +37,36 @@ def processes(mesh: Mesh) -> tuple[Process, ...]:
             group="envoy",
             command=_python("envoy", "serve"),
             ready=probes.answers_ok("envoy-admin", "/ready", "envoy-public", "envoy-internal"),
-            listens=("envoy-public", "envoy-internal", "envoy-admin"),
+            listens=("envoy-public", "envoy-internal", "envoy-admin", "envoy-metrics"),
         ),
         Process(
             name="ratelimit",
             group="envoy",
             command=_python("envoy", "ratelimit"),
             ready=probes.serving("ratelimit"),
-            listens=("ratelimit",),
+            listens=("ratelimit", "ratelimit-metrics"),
         ),
-        Process(name="discovery", group="envoy", command=_python("envoy", "discover"), ready=probes.alive),
+        Process(
+            name="discovery",
+            group="envoy",
+            command=_python("envoy", "discover"),
+            ready=probes.answers_ok("discovery-metrics", "/readyz"),
+            listens=("discovery-metrics",),
+        ),
         *(process for service in SERVICES for process in _service(mesh, service.name)),
         Process(
             name="bridge",
             group="services",
             command=_python("bridge", "serve"),
             ready=probes.serving("bridge"),
-            listens=("bridge",),
+            listens=("bridge", "bridge-metrics"),
         ),
         Process(
             name="gateway",
             group="gateway",
             command=_python("gateway"),
             ready=probes.answers_ok("gateway", "/readyz"),
-            listens=("gateway",),
+            listens=("gateway", "gateway-metrics"),
         ),
     )
 
@@ -83,7 +89,7 @@ def _service(mesh: Mesh, service: str) -> tuple[Process, ...]:
         group="services",
         command=_python("services", "serve", service, "--role", "serve" if apart else "both"),
         ready=probes.serving(service),
-        listens=(service, *FURTHER_LISTENERS.get(service, ())),
+        listens=(service, f"{service}-metrics", *FURTHER_LISTENERS.get(service, ())),
     )
     replicas = (_replica(mesh, service, name) for name in mesh.replicas(service))
     return (serves, *([_reactions(service)] if apart else []), *replicas)

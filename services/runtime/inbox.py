@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from services.runtime.context import Context
 from services.runtime.delivery import Delivery
 from services.runtime.transaction import Reader, Tx
+from services.telemetry import spans, tracing
 
 Apply = Callable[[Tx, Any], object]
 """What a group does about an event."""
@@ -63,16 +64,23 @@ def _apply_all(
             effects.append(False)
             continue
         context = Context.of(delivery)
+        span = spans.processed(group, delivery.stream, context.traceparent)
+        if tracing.on():
+            spans.message(span, delivery.envelope.id, context.correlation_id)
+            context = replace(context, traceparent=span.traceparent)
         if each_alone:
             try:
                 tx.part(partial(_apply, apply, delivery.event), context)
             except Exception as error:
                 if not tx.is_open:
                     raise
+                span.end(repr(error))
                 effects.append(error)
                 continue
         else:
             apply(tx.within(context), delivery.event)
+        if tracing.on():
+            tx.on_commit.append(span.end)  # what is rolled back is applied again
         effects.append(True)
         of_stream.take(delivery.ordinal)
         if older:

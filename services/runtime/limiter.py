@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.mesh import Mesh
+from services.runtime import metrics
 from services.runtime.redis_client import connect
 
 TIMEOUT_SECONDS = 0.25
@@ -53,6 +54,9 @@ class Limiter:
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
+        for limit in mesh.limits:
+            for outcome in ("allowed", "refused", "uncounted"):
+                metrics.LIMIT_HITS.labels(limit, outcome)  # from 0: an increase from nothing would not be seen as one
         self._redis: Redis | None = None
         self._windows: MovingWindowRateLimiter | None = None
         self._open = False
@@ -68,8 +72,10 @@ class Limiter:
         # SystemExit tells that Redis' password is not there: as good as no Redis.
         except (RedisError, OSError, TimeoutError, SystemExit) as error:
             self._tell(open_=True, why=repr(error))
+            metrics.LIMIT_HITS.labels(limit, "uncounted").inc()
             return None
         self._tell(open_=False)
+        metrics.LIMIT_HITS.labels(limit, "allowed" if allowed else "refused").inc()
         return Standing(
             allowed=allowed,
             per_minute=item.amount,

@@ -7,11 +7,13 @@ from google.protobuf.message import Message
 
 from services.contracts import Rpc, rpcs
 from services.mesh import Mesh
+from services.runtime import metrics
 from services.runtime.context import current_context
 from services.runtime.credentials import ServiceToken
 from services.runtime.door import Door
 from services.runtime.errors import MeshError, Unavailable
 from services.runtime.statuses import reason_of
+from services.telemetry import spans
 
 Reply = TypeVar("Reply", bound=Message)
 
@@ -48,16 +50,26 @@ class Peers:
         send = self._line.channel.unary_unary(
             path, request_serializer=rpc.request.SerializeToString, response_deserializer=reply.FromString
         )
-        metadata = (
+        context, code = current_context(), "CANCELLED"
+        span = spans.called(path, context.traceparent)
+        metadata = [
             ("authorization", f"Bearer {self._token.bearer()}"),
-            ("x-correlation-id", current_context().correlation_id),
-        )
+            ("x-correlation-id", context.correlation_id),
+        ]
+        if span.traceparent:
+            metadata.append(("traceparent", span.traceparent))
         try:
-            return await send(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
+            answer = await send(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
+            code = "OK"
+            return answer
         except grpc.aio.AioRpcError as error:
+            code = error.code().name
             if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                 raise Unavailable(f"{rpc.domain} could not be reached; try again", reason="PEER_UNAVAILABLE") from error
             raise PeerError(error.code().name, error.details() or "", reason=reason_of(error)) from error
+        finally:
+            metrics.PEER_CALLS.labels(rpc.domain, code).inc()
+            spans.call_ended(span, code)
 
     async def close(self) -> None:
         await self._line.close()

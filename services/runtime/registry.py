@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.mesh import ANY_HOST
+from services.runtime import metrics
 from services.runtime.clock import uuid7, wall_clock
 
 INDEX = "{registry}:index"
@@ -71,6 +72,7 @@ class Registration:
         self._redis = redis
         self._beating: asyncio.Task[None] | None = None
         self._outage = False
+        metrics.HEARTBEATS.labels(service, "lost")  # from 0: an increase from nothing would not be seen as one
 
     def start(self) -> None:
         """Begins to register and then to beat; Redis may come later."""
@@ -97,12 +99,14 @@ class Registration:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     await self._renew()
             except (RedisError, OSError, TimeoutError) as error:
+                metrics.HEARTBEATS.labels(self.instance.service, "lost").inc()
                 if not self._outage:
                     log.warning("registry.not_heard", service=self.instance.service, error=repr(error))
                 self._outage = True
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._outage = False
+            metrics.HEARTBEATS.labels(self.instance.service, "heard").inc()
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _renew(self) -> None:

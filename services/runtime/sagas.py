@@ -14,6 +14,7 @@ import structlog
 
 from services.runtime.context import Context, enter_context
 from services.runtime.errors import Unavailable
+from services.runtime.logs import bind_chain
 from services.runtime.store import Store
 from services.runtime.timers import IDLE_SECONDS, wait_for_commit
 from services.runtime.transaction import Reader, Tx
@@ -115,6 +116,7 @@ class Sagas:
                 traceparent=row["traceparent"],
             )
         )
+        bind_chain(row["correlation_id"], row["traceparent"])
         try:
             await self.carry_on(row["kind"], row["key"])
         finally:

@@ -5,6 +5,7 @@ It does for every call what no handler should: identity and access, request chec
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -21,11 +22,15 @@ from services.contracts import Rpc
 from services.runtime.call import Call, authorize, caller_from
 from services.runtime.context import Caller, Context, correlation_id_from, current_context, enter_context
 from services.runtime.errors import MeshError
+from services.runtime.logs import bind_chain
+from services.runtime.metrics import CallTimer
 from services.runtime.reflection import reflection_handlers
 from services.runtime.revocations import Revocations
 from services.runtime.statuses import abort, internal_status, status_of
 from services.runtime.streams import while_allowed
 from services.runtime.validation import validate
+from services.telemetry import spans
+from services.telemetry.tracing import Span
 
 DRAIN_SECONDS = 5.0
 """How long calls in hand may take after SIGTERM."""
@@ -109,42 +114,65 @@ def handlers_of(service: str, api: object, revoked: Revocations) -> grpc.Generic
 
 
 def _unary(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
+    timer = CallTimer(rpc)
+
     async def serve(request: Message, context: Any) -> Any:
+        began, code = time.perf_counter(), "CANCELLED"
+        metadata = _metadata(context)
+        span = spans.served(rpc.path, metadata.get("traceparent", ""))
         try:
-            response = await method(request, _admit(rpc, request, context, revoked))
+            response = await method(request, _admit(rpc, request, metadata, span, revoked))
             # Behind the answer, so that all of it is sent at once: when one has begun, Envoy can neither retry the call
             # elsewhere, should this process die now, nor end it with an honest DEADLINE_EXCEEDED.
             context.set_trailing_metadata(_answer_headers())
+            code = "OK"
             return response
         except Exception as error:
+            code = _code_of(error, context)
             await _refuse(rpc, context, error)
+        finally:
+            timer.ended(code, began)
+            spans.call_ended(span, code)
 
     return serve
 
 
 def _streaming(rpc: Rpc, method: Any, revoked: Revocations) -> Any:
+    timer = CallTimer(rpc)
+
     async def serve(request: Message, context: Any) -> AsyncIterator[Any]:
+        began, code = time.perf_counter(), "CANCELLED"
+        metadata = _metadata(context)
+        span = spans.served(rpc.path, metadata.get("traceparent", ""))
         try:
-            call = _admit(rpc, request, context, revoked)
+            call = _admit(rpc, request, metadata, span, revoked)
             responses = method(request, call)
             await context.send_initial_metadata(_answer_headers())
             # A stream outlives the moment it was let in: it ends once the token is refused.
             async with aclosing(while_allowed(responses, call.caller, revoked)) as allowed:
                 async for response in allowed:
                     yield response
+            code = "OK"
         except Exception as error:
+            code = _code_of(error, context)
             await _refuse(rpc, context, error)
+        finally:
+            timer.ended(code, began)
+            spans.call_ended(span, code)
 
     return serve
 
 
-def _admit(rpc: Rpc, request: Message, context: Any, revoked: Revocations) -> Call:
+def _metadata(context: Any) -> Mapping[str, str]:
+    return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+
+
+def _admit(rpc: Rpc, request: Message, metadata: Mapping[str, str], span: Span, revoked: Revocations) -> Call:
     """Checks caller and request, and enters the chain that the call names."""
-    metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
     correlation_id = correlation_id_from(metadata.get("x-correlation-id", ""))
-    chain = Context(correlation_id=correlation_id, traceparent=metadata.get("traceparent", ""))
+    chain = Context(correlation_id=correlation_id, traceparent=span.traceparent)
     enter_context(chain)
-    structlog.contextvars.bind_contextvars(correlation_id=correlation_id)
+    bind_chain(correlation_id, span.traceparent)
     caller = caller_from(metadata)
     if "OPEN" not in rpc.allow:
         revoked.check(caller)
@@ -158,6 +186,13 @@ def _admit(rpc: Rpc, request: Message, context: Any, revoked: Revocations) -> Ca
 def _answer_headers() -> tuple[tuple[str, str], ...]:
     """Returns what every answer carries, a refusal included."""
     return (("x-correlation-id", current_context().correlation_id),)
+
+
+def _code_of(error: Exception, context: Any) -> str:
+    """Returns the name of the gRPC status that an error becomes."""
+    if isinstance(error, grpc.aio.AbortError):
+        return grpc.StatusCode(context.code()).name if isinstance(context.code(), grpc.StatusCode) else "UNKNOWN"
+    return error.code if isinstance(error, MeshError) else "INTERNAL"
 
 
 async def _refuse(rpc: Rpc, context: Any, error: Exception) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from services import contracts
 from services.runtime.clock import Clock, Ids
 from services.runtime.context import Context
+from services.telemetry import spans, tracing
 
 T = TypeVar("T")
 
@@ -25,8 +26,13 @@ class Recorder:
     clock: Clock
     ids: Ids
 
-    def envelope(self, event: Message, *, context: Context, causation_id: str, ms: int) -> Envelope:
-        """Wraps an event. Raises `ValueError` for a message that is no event of this domain."""
+    def envelope(
+        self, event: Message, *, context: Context, causation_id: str, ms: int, traceparent: str = ""
+    ) -> Envelope:
+        """Wraps an event. `traceparent` is the context of its creation, else that of the call or reaction.
+
+        Raises `ValueError` for a message that is no event of this domain.
+        """
         kind = contracts.events().get(stream := contracts.stream_of(type(event)))
         if kind is None or kind.domain != self.domain:
             raise ValueError(f"{event.DESCRIPTOR.full_name} is not an event of {self.domain}: {stream}")
@@ -38,7 +44,7 @@ class Recorder:
             dataschema=event.DESCRIPTOR.file.name,
             correlation_id=context.correlation_id,
             causation_id=causation_id,
-            traceparent=context.traceparent,
+            traceparent=traceparent or context.traceparent,
             producer=self.producer,
             user_id=_field_text(event, kind.user_field),
             data=event.SerializeToString(deterministic=True),
@@ -172,7 +178,13 @@ class Tx(Reader):
             " ON CONFLICT DO UPDATE SET ordinal = ordinal + 1, ms = max(ms, excluded.ms) RETURNING ordinal, ms",
             (stream, self.now_ms),
         ).fetchone()
-        envelope = self._recorder.envelope(event, context=context, causation_id=cause, ms=ms)
+        span = spans.created(stream, context.traceparent)
+        envelope = self._recorder.envelope(
+            event, context=context, causation_id=cause, ms=ms, traceparent=span.traceparent
+        )
+        if tracing.on():
+            spans.message(span, envelope.id, envelope.correlation_id)
+            self.on_commit.append(span.end)  # what is rolled back has created nothing
         if older_version:
             envelope.older_version = older_version
         self._connection.execute(

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from services.runtime import metrics
 from services.runtime.clock import Clock
 from services.runtime.context import Context
 from services.runtime.errors import Unavailable
@@ -50,6 +51,7 @@ class Writer:
         self._clock: Clock = recorder.clock
         self._wakeups = wakeups
         self._hints = hints
+        metrics.COMMITS_FAILED.labels(recorder.domain)  # from 0: an increase from nothing would not be seen as one
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write_turns, name=f"{recorder.domain}-writer", daemon=True)
@@ -76,9 +78,15 @@ class Writer:
             done: list[_Job] = []
             try:
                 with self._turns.turn():
+                    began = time.perf_counter()
                     stop = self._commit_turn(first, done)
+                commits, seconds, works = metrics.of_commits(self._recorder.domain)
+                commits.inc()
+                seconds.observe(time.perf_counter() - began)
+                works.observe(len(done))
             except Exception as error:
                 domain = self._recorder.domain
+                metrics.COMMITS_FAILED.labels(domain).inc()
                 log.error("store.commit_failed", domain=domain, error=repr(error), works=len(done))
                 refusal = Unavailable(f"{domain} could not store it; try again", reason="STORE_UNAVAILABLE")
                 done = done or [first]

@@ -30,8 +30,12 @@ class Side:
 
     def go(self) -> None:
         """Tells it to begin."""
+        self.say("go")
+
+    def say(self, word: str) -> None:
+        """Tells it something, on a line of its own."""
         assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
+        self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
 
     def next(self) -> dict[str, Any]:

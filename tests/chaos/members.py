@@ -5,7 +5,6 @@ They are forked from a server that has imported everything, so that a thousand s
 
 import asyncio
 import ctypes
-import logging
 import os
 import random
 import signal
@@ -67,7 +66,7 @@ def _begin(birth: Birth) -> Mesh:
     os.dup2(log, 1)
     os.dup2(log, 2)
     random.seed()
-    configure_logs(level=logging.INFO)
+    configure_logs()
     if birth.control:
         CONTROLS[birth.control].install(birth.mesh.parent / "cursors")
     if not birth.trim:

@@ -14,10 +14,11 @@ TOP = ("services", "bridge", "envoy", "gateway")
 ALLOWED = {
     "services.mesh": set(),
     "services.contracts": {"services.mesh"},
-    "services.runtime": {"services.mesh", "services.contracts", "services.runtime"},
-    "bridge": {"services.mesh", "services.contracts", "services.runtime", "bridge"},
-    "envoy": {"services.mesh", "services.contracts", "services.runtime", "envoy"},
-    "gateway": {"services.mesh", "services.contracts", "gateway"},
+    "services.telemetry": {"services.mesh", "services.telemetry"},
+    "services.runtime": {"services.mesh", "services.contracts", "services.telemetry", "services.runtime"},
+    "bridge": {"services.mesh", "services.contracts", "services.telemetry", "services.runtime", "bridge"},
+    "envoy": {"services.mesh", "services.contracts", "services.telemetry", "services.runtime", "envoy"},
+    "gateway": {"services.mesh", "services.contracts", "services.telemetry", "gateway"},
     "services.domain": {"services.runtime", "bridge"},
     **{
         f"services.{name}": {

@@ -23,7 +23,6 @@ def test_everything_on_the_map_has_a_container_of_its_name() -> None:
     react = {f"{name}-react" for name in DOMAINS}
     assert set(OURS) - hosts - react == {
         "setup",
-        "discovery",
         *(f"{name}{kind}-2" for name in DOMAINS for kind in ("", "-react")),
     }
 

@@ -71,7 +71,13 @@ async def test_server_that_is_set_up_otherwise_after_a_restart_pauses_appends(
 
 def _filled(part: float) -> ServerState:
     return ServerState(
-        run_id="r", replication_id="r", policy="noeviction", aof=True, used_bytes=int(part * 1000), max_bytes=1000
+        run_id="r",
+        replication_id="r",
+        policy="noeviction",
+        aof=True,
+        persists=True,
+        used_bytes=int(part * 1000),
+        max_bytes=1000,
     )
 
 

@@ -1,0 +1,1 @@
+"""What an operator sees: alerts, dashboards, and the catalogue of all numbers. Nothing here runs in the mesh."""
