@@ -1,14 +1,19 @@
 """Brings about, by real calls, the events that a walk through the rpcs does not: bad luck, greed, a war's end."""
 
+import asyncio
 import uuid
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 from tests.contract.deployment import Deployment
 from tests.flows.clans import found_clan
 from tests.flows.test_grpcurl import CARD, registered
-from tests.story.rest import Refused
+from tests.story.rest import Refused, Session
 
+MOVE_SECONDS = 60.0
+"""How long a price may stand still."""
+PENNIES_USD = Decimal("0.02")
 UNREACHABLE = {"TradeFailed": "only an exchange refuses a trade, and no mesh of ours has one connected"}
 """Events that no call brings about, and why. Their streams must exist all the same."""
 
@@ -34,6 +39,30 @@ async def provoke(deployment: Deployment) -> None:
     await rest.post(f"{path}:accept", {"userId": f"{run}-a"}, session=deployment.admin)
     await rest.post(f"{mine}/trades", {**_trade("100"), "battleId": battle["battleId"]}, session=user)
     await deployment.let_time_pass(battle["battleId"])
+    await _earn(deployment)
+
+
+async def _earn(deployment: Deployment) -> None:
+    """Closes a trade with a profit: of two in opposite directions one has it, as soon as the price has moved."""
+    rest = deployment.rest
+    user = await rest.login(await registered(deployment))
+    trades = f"/v1/users/{user.user_id}/trades"
+    opened = [
+        (await rest.post(trades, {**_trade("1000"), "direction": direction}, session=user))["tradeId"]
+        for direction in ("DIRECTION_LONG", "DIRECTION_SHORT")
+    ]
+    async with asyncio.timeout(MOVE_SECONDS):
+        while True:
+            if any(Decimal(pnl) >= PENNIES_USD for pnl in await _unrealised(deployment, user)):
+                break
+            await asyncio.sleep(0.2)
+    for trade_id in opened:
+        await rest.post(f"{trades}/{trade_id}:close", {}, session=user)
+
+
+async def _unrealised(deployment: Deployment, user: Session) -> list[str]:
+    portfolio = await deployment.rest.get(f"/v1/users/{user.user_id}/portfolio", session=user)
+    return [position["unrealizedPnl"]["amount"] for position in portfolio["positions"]]
 
 
 def _usd(amount: str) -> dict[str, str]:

@@ -13,15 +13,13 @@ from services.local import LocalMesh
 from services.local.processes import processes
 from services.mesh import ROOT, Mesh
 from services.runtime.credentials import ServiceToken
+from tests.mesh_replicas.figures import FIGURES
 from tests.mesh_replicas.traffic import Traffic, channel_to
 from tests.unit_envoy.door import until
 
 TRADING = ("trading-serve", "trading-2", "trading-3")
 GAMIFICATION = ("gamification", "gamification-2")
 NEEDED = {"redis", "envoy", "discovery", "bridge", *TRADING, *GAMIFICATION}
-
-FIGURES: dict[str, float] = {}
-"""What the tests have measured; told at the end and kept in `build/bench/mesh-test.json`."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

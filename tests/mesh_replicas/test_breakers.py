@@ -19,7 +19,7 @@ from gateway.process import running
 from gateway.settings import Settings
 from services.contracts import DESCRIPTORS
 from services.mesh import Mesh
-from tests.mesh_replicas.conftest import FIGURES
+from tests.mesh_replicas.figures import FIGURES
 from tests.unit_envoy.door import Answer, Echo, Issuer, RunningEnvoy, bearer, call, until
 
 pytestmark = pytest.mark.long
@@ -146,7 +146,8 @@ async def test_a_rest_client_is_told_503_or_429_and_when_to_come_back(crowd: Cro
         for last in (False, True):
             async with client.get("/v1/users/u-1", headers=TOKEN) as got:
                 assert (got.status == 429) is last
-        assert reasons(await got.json()) == {"RATE_LIMITED": "RL"}
+                refused = await got.json()
+        assert reasons(refused) == {"RATE_LIMITED": "RL"}
         assert int(got.headers["retry-after"]) == 60
 
 

@@ -18,7 +18,8 @@ from astra.event.v1.envelope_pb2 import Envelope
 from services.runtime.certificates import server_credentials
 from services.runtime.redis_client import connect
 from services.runtime.registry import Registration
-from tests.mesh_replicas.conftest import FIGURES, GAMIFICATION, TRADING, Replicas
+from tests.mesh_replicas.conftest import GAMIFICATION, TRADING, Replicas
+from tests.mesh_replicas.figures import FIGURES
 from tests.mesh_replicas.traffic import Outcome
 from tests.unit_envoy.door import Echo, spare_ports, until
 
