@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from unittest import mock
 
 import uvloop
@@ -67,8 +67,12 @@ def counted_or_not() -> Iterator[Callable[[bool], None]]:
     switch(True)
 
 
-async def serve() -> None:
+async def serve(told: TextIO) -> None:
     """Serves until its input ends."""
+
+    def tell(**what: float) -> None:
+        print(json.dumps(what), file=told, flush=True)
+
     with tempfile.TemporaryDirectory() as folder:
         mesh = replace(Mesh.at(Path(folder), free_ports=True), mtls=False)
         domain = build("trading", mesh)
@@ -83,19 +87,19 @@ async def serve() -> None:
             await served.start()
             async with running(Settings(), DESCRIPTORS.read_bytes(), served.address) as gateway:
                 await web.TCPSite(gateway.runner, "127.0.0.1", 0).start()
-                print(json.dumps({"port": gateway.addresses[0][1]}), flush=True)
+                tell(port=gateway.addresses[0][1])
                 while mode := (await asyncio.to_thread(sys.stdin.readline)).strip():
                     count(mode != "off")
                     tracing._tracer = tracer if mode == "traces" else None
-                    print(json.dumps({"cpu_seconds": time.process_time()}), flush=True)
+                    tell(cpu_seconds=time.process_time())
             tracing._tracer = tracer
             await served.stop()
             await domain.store.close()
 
 
 if __name__ == "__main__":
-    with open(os.devnull, "w") as unseen:
-        import structlog
-
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(unseen))
-        uvloop.run(serve())
+    # The access log goes to the standard output too, where nobody wants it here.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    uvloop.run(serve(answers))
