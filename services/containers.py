@@ -12,13 +12,14 @@ from typing import Annotated
 import typer
 
 from services.mesh import PORTS, SERVICES, Mesh
-from services.runtime.certificates import CALLERS_CA, SERVICES_CA, authority_key_path, make_certificates
+from services.runtime.certificates import CALLERS_CA, MEMBERS_CA, SERVICES_CA, authority_key_path, make_certificates
 from services.runtime.credentials import make_credentials, password_path, read_password, write_private
 from services.runtime.redis_acl import ROLES, acl_file
+from services.telemetry.targets import Target
 
 STATE_DIR = Path("/var/lib/astra")
 REDIS_PORT = 6379
-FOLDERS = ("configuration", "keys", "authorities", "envoy", "log", "redis", "redis-users")
+FOLDERS = ("configuration", "keys", "authorities", "envoy", "log", "redis", "redis-users", "targets")
 """Folders of the state, nearly each a volume; every database has one more."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -33,7 +34,8 @@ def main() -> None:
 def folders(state_dir: Annotated[Path, typer.Option(help="Folder of the state.")] = STATE_DIR) -> None:
     """Makes the folders, so that volumes mounted there belong to who made them; for the image."""
     for name in (*FOLDERS, *(f"db/{owner}" for owner in (*(service.name for service in SERVICES), "bridge"))):
-        (state_dir / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Whoever scrapes is another user, and reads addresses alone.
+        (state_dir / name).mkdir(parents=True, exist_ok=True, mode=0o755 if name == "targets" else 0o700)
 
 
 @app.command()
@@ -42,7 +44,7 @@ def prepare(state_dir: Annotated[Path, typer.Option(help="Folder of the state.")
     mesh = container_mesh(state_dir)
     make_credentials(mesh)
     make_certificates(mesh)
-    for authority in (SERVICES_CA, CALLERS_CA):
+    for authority in (SERVICES_CA, CALLERS_CA, MEMBERS_CA):
         _set_apart(authority_key_path(mesh, authority), state_dir / "authorities")
     users = state_dir / "redis-users"
     write_private(users / "users.acl", acl_file({role: read_password(mesh.keys_dir, role) for role in ROLES}).encode())
@@ -50,6 +52,7 @@ def prepare(state_dir: Annotated[Path, typer.Option(help="Folder of the state.")
     write_private(users / "reader.password", password_path(mesh.keys_dir, "reader").read_bytes())
     path = state_dir / "configuration" / "mesh.json"
     write_private(path, json.dumps(mesh.as_json(), indent=2).encode() + b"\n")
+    Target(process="envoy", service="envoy", address=mesh.addresses["envoy-metrics"]).announce(mesh)
     typer.echo(f"{path} and its keys are in place")
 
 

@@ -6,6 +6,7 @@ them shall not slow the process down.
 
 import json
 import os
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -74,6 +75,8 @@ def shown(
     """
     of_map = "" if apart else mesh.addresses.get(f"{process}-metrics", "")
     name, _, port = os.environ.get(METRICS_ADDRESS, of_map).rpartition(":")
+    if not name and not is_ip(mesh.host("bridge")):
+        name = socket.gethostbyname(socket.gethostname())  # a container that the map does not name
     try:
         face = _bound(name, int(port or 0), Health(checks))
     except OSError as error:

@@ -87,6 +87,7 @@ def test_images_are_variables_with_public_defaults() -> None:
         "REDIS_IMAGE",
         "ENVOY_IMAGE",
         "PROMETHEUS_IMAGE",
+        "ALERTMANAGER_IMAGE",
         "GRAFANA_IMAGE",
     }
     assert "redis:7.2" in TEXT

@@ -57,7 +57,7 @@ def test_every_secret_is_its_owner_s_alone_and_the_authorities_keys_are_apart(tm
     secrets = [path for name in ("keys", "authorities", "redis-users") for path in (tmp_path / name).rglob("*")]
     assert all(path.stat().st_mode & 0o077 == 0 for path in secrets if path.is_file())
     signing = sorted(path.name for path in (tmp_path / "authorities").iterdir())
-    assert signing == ["callers-ca.key", "services-ca.key"]
+    assert signing == ["callers-ca.key", "members-ca.key", "services-ca.key"]
     assert all((mesh.tls_dir / name).is_symlink() for name in signing)
     before = (mesh.tls_dir / f"{CALLER}.pem").read_bytes()
     issue(mesh, [CALLER])  # where the volume is mounted, certificates can be renewed
