@@ -25,7 +25,7 @@ LARGE = {"currencyCode": "USD", "amount": "5001"}
 """A trade of it unlocks an achievement, whose shards pay for an NFT."""
 SHARDS = {"currencyCode": "SHARDS", "amount": "10"}
 WAITS_FOR_A_REACTION = {"GetRank", "TraceCorrelation", "CancelSubscription", "MintNft", "BuyNft"}
-WATCH_SECONDS = 3
+WATCH_SECONDS = 1
 """How long a stream is watched; that it goes on until then is its success."""
 CARD = {"number": "4242424242424242", "expireMonth": 12, "expireYear": 2090, "cvc": "123"}
 PUBLIC = {rpc.path: rpc for rpc in rpcs().values() if rpc.public}

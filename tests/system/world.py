@@ -82,12 +82,14 @@ async def look(running: LocalMesh, rest: RestClient, admin: Session, users: Sequ
 
 
 def sagas(running: LocalMesh) -> list[str]:
-    """Returns what services still carry on, by service."""
-    return [
+    """Returns what services still carry on, by service; the rewards of battles are paid out by a worker of their own."""
+    unpaid = "SELECT battle_id, user_id FROM fighter WHERE reward > 0 AND paid = 0"
+    carried = [
         f"{service.name}: {kind} {key}"
         for service in SERVICES
         for kind, key in _query(running, service.name, "SELECT kind, key FROM saga")
     ]
+    return carried + [f"social: reward {battle} {user}" for battle, user in _query(running, "social", unpaid)]
 
 
 async def pages(rest: RestClient, path: str, name: str, session: Session) -> list[Any]:

@@ -64,7 +64,7 @@ async def mall(
 ) -> AsyncIterator[Mall]:
     mesh, server = redis
     own = Mesh.at(tmp_path_factory.mktemp("other"), free_ports=True).addresses
-    doors = {name: own[name] for name in ("envoy-public", "envoy-internal", "envoy-admin")}
+    doors = {name: own[name] for name in ("envoy-public", "envoy-internal", "envoy-admin", "envoy-metrics")}
     second = replace(mesh, state_dir=tmp_path_factory.mktemp("other"), addresses={**mesh.addresses, **doors})
     envoys = [RunningEnvoy(described, PROCESSES, POLICY) for described in (mesh, second)]
     limiter = Limiter(mesh)
