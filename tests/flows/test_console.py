@@ -205,6 +205,7 @@ async def _shoot_in_use(console: Console, stage: Stage) -> None:
     async with asyncio.timeout(DEADLINE_MS / 1000):
         while not await moving.is_visible():
             await asyncio.gather(*(trade(stage, user) for user in users))
+            await asyncio.sleep(0.5)  # each may trade 20 times a day
     await console.shoot("map")
 
 

@@ -31,7 +31,8 @@ async def test_every_difference_to_envoys_transcoder_is_one_of_our_rules() -> No
 )
 async def test_planted_defect_is_found(broken: Settings) -> None:
     """The controls: each setting makes the gateway wrong by our rules in one way."""
-    result = await fuzz(1, 200, explain, per_set=200, settings=broken)
+    pairs = 800 if broken.max_json_depth == 1 else 200  # few of the generated bodies are nested
+    result = await fuzz(1, pairs, explain, per_set=200, settings=broken)
     assert result.unexplained
 
 

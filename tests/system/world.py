@@ -82,7 +82,7 @@ async def look(running: LocalMesh, rest: RestClient, admin: Session, users: Sequ
 
 
 def sagas(running: LocalMesh) -> list[str]:
-    """Returns what services still carry on, by service; the rewards of battles are paid out by a worker of their own."""
+    """Returns what services still carry on, by service; a worker of their own pays out battles."""
     unpaid = "SELECT battle_id, user_id FROM fighter WHERE reward > 0 AND paid = 0"
     carried = [
         f"{service.name}: {kind} {key}"
