@@ -16,7 +16,6 @@ from tests.containers.commands import CommandFailed, run
 IMAGE = "astratrade/offline"
 """One image that has Python, Redis and Envoy, whichever is asked for."""
 PACKAGES = ("python3", "python3-venv", "redis-server")
-MIRROR = "http://deb.debian.org/debian"
 WHEELHOUSE = ROOT / "build" / "wheelhouse"
 PYTHON = "/usr/bin/python3"
 """Debian's own Python, as in the image: the wheels are chosen for it."""
@@ -53,7 +52,7 @@ def _make_base(image: str, release: str, engine: Mapping[str, str]) -> None:
         configuration.parent.mkdir(parents=True)
         configuration.write_text("force-unsafe-io\n")
         options = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
-        run(["debootstrap", *options, release, str(root), MIRROR], seconds=600)
+        run(["debootstrap", *options, release, str(root), mirror_of(release)], seconds=600)
         for needless in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):
             shutil.rmtree(root / needless, ignore_errors=True)
         shutil.copy(find_binary(), root / "usr/local/bin/envoy")
@@ -78,3 +77,13 @@ def _fill_wheelhouse() -> None:
     command += ["--only-binary", ":all:", "--require-hashes", "--find-links", str(WHEELHOUSE)]
     run([*command, "--dest", str(WHEELHOUSE), "--requirement", str(ROOT / "runtime.lock")], seconds=300)
     assert any(WHEELHOUSE.iterdir()), f"{sys.executable}: pip downloaded nothing into {WHEELHOUSE}"
+
+
+def mirror_of(release: str) -> str:
+    """Returns where this machine has its own packages of a release from."""
+    command = ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    sites = [site for site, _, known in (line.partition(" ") for line in told.splitlines()) if known == release]
+    if not sites:
+        raise SystemExit(f"apt knows no source of {release}: add one, and run `apt-get update`")
+    return sites[0]
