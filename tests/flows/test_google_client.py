@@ -17,6 +17,8 @@ from services.mesh import ROOT
 from tests.flows.test_grpcurl import failures_of, registered
 from tests.story.play import Stage
 
+LINE_BYTES = 16 * 1024 * 1024
+"""The longest answer: a whole list, on a mesh that other tests have used before."""
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 
 PYTHON = ROOT / ".clients" / "bin" / "python"
@@ -73,6 +75,7 @@ async def client(running: LocalMesh, tmp_path_factory: pytest.TempPathFactory) -
         *(PYTHON, SCRIPTS / "caller.py", running.mesh.addresses["gateway"]),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        limit=LINE_BYTES,
         env={**os.environ, "PYTHONPATH": path},
     )
     try:

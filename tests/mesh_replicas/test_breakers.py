@@ -138,6 +138,12 @@ async def rest(mesh: Mesh) -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.mark.parametrize("crowd", [(narrow(max_requests=2), None)], indirect=True)
 async def test_a_rest_client_is_told_503_or_429_and_when_to_come_back(crowd: Crowd) -> None:
     async with rest(crowd.mesh) as client:
+
+        async def let_in() -> bool:
+            async with client.get("/v1/markets/BTC/quote", headers=TOKEN) as got:
+                return got.status != 401
+
+        await until(let_in)  # once Envoy has the keys of the users' tokens
         await crowd.hold(2)
         async with client.get("/v1/markets/BTC/quote") as got:
             assert (got.status, reasons(await got.json())) == (503, {"OVERLOADED": "UO"})
