@@ -71,12 +71,18 @@ async def castle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cast
     try:
         await envoy.start()
         castle = Castle(mesh, jwks)
-        async with Door.of(mesh, "bridge").open() as channel:
+        async with Door.of(mesh, "bridge").open(FRESH) as channel:
+            ends: list[grpc.StatusCode] = []
 
             async def answers() -> bool:
-                return await castle.ending(channel) is OK
+                ends.append(await castle.ending(channel))
+                return ends[-1] is OK
 
-            await until(answers)
+            try:
+                await until(answers, seconds=30)
+            except TimeoutError:
+                log = (mesh.state_dir / "log" / "envoy.log").read_text()
+                pytest.fail(f"calls ended with {set(ends)}; {envoy.rendering.bootstrap}: {log[-3000:]}")
         yield castle
     finally:
         await envoy.stop()
