@@ -28,7 +28,6 @@ QUOTE = "/astra.trading.v1.TradingService/GetQuote"
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 BURST = 40
 PROCESSES = Issuer("services", kid="bridge")
-TOKEN = bearer(PROCESSES.token(sub="service:gateway"))
 
 
 @dataclass
@@ -124,6 +123,11 @@ async def test_a_call_over_a_breaker_is_refused_at_once_and_says_why(crowd: Crow
     assert (await call(crowd.channel, QUOTE)).code is OK, "and then it is as before"
 
 
+def token() -> dict[str, str]:
+    """Makes a token now: one made when the file is read has ended when a long run comes to it."""
+    return bearer(PROCESSES.token(sub="service:gateway"))
+
+
 @asynccontextmanager
 async def rest(mesh: Mesh) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of a gateway before the mesh."""
@@ -140,7 +144,7 @@ async def test_a_rest_client_is_told_503_or_429_and_when_to_come_back(crowd: Cro
     async with rest(crowd.mesh) as client:
 
         async def let_in() -> bool:
-            async with client.get("/v1/markets/BTC/quote", headers=TOKEN) as got:
+            async with client.get("/v1/markets/BTC/quote", headers=token()) as got:
                 return got.status != 401
 
         await until(let_in)  # once Envoy has the keys of the users' tokens
@@ -150,7 +154,7 @@ async def test_a_rest_client_is_told_503_or_429_and_when_to_come_back(crowd: Cro
             assert int(got.headers["retry-after"]) >= 1
         await crowd.held_ones_end_well()
         for last in (False, True):
-            async with client.get("/v1/users/u-1", headers=TOKEN) as got:
+            async with client.get("/v1/users/u-1", headers=token()) as got:
                 assert (got.status == 429) is last
                 refused = await got.json()
         assert reasons(refused) == {"RATE_LIMITED": "RL"}
