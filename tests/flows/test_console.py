@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, ViewportSize, expect
+from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
 
 from services.local import LocalMesh
 from services.mesh import ROOT, Mesh
@@ -123,16 +123,21 @@ async def test_an_event_shows_without_asking_again(operated: Console, stage: Sta
     await expect(shown).to_have_count(1, timeout=DEADLINE_MS)
 
 
+async def _look_until_there(page: Page, row: Locator) -> None:
+    """Presses the button until the one dead letter is listed."""
+    async with asyncio.timeout(DEADLINE_MS / 1000):
+        while await row.count() != 1:
+            await page.get_by_role("button", name="Look again").click()
+            await asyncio.sleep(0.2)
+
+
 async def test_a_dead_letter_is_shown_retried_and_dropped(operated: Console, stage: Stage) -> None:
     page, user, mesh = operated.page, await trader(stage), stage.running.mesh
     with poisoned(mesh, user):
         await trade(stage, user)
         await operated.go("dead-letters")
         row = page.locator("tbody tr", has_text="revenue_trackers")
-        async with asyncio.timeout(DEADLINE_MS / 1000):
-            while await row.count() != 1:
-                await page.get_by_role("button", name="Look again").click()
-                await asyncio.sleep(0.2)
+        await _look_until_there(page, row)
         await expect(row).to_contain_text("poisoned")
         await operated.shoot("dead-letters")
         await row.get_by_role("button", name="Show").click()
@@ -149,10 +154,7 @@ async def test_a_dead_letter_is_shown_retried_and_dropped(operated: Console, sta
     await expect(page.get_by_text("No dead letters.")).to_be_visible()
     with poisoned(mesh, user):
         await trade(stage, user)
-        async with asyncio.timeout(DEADLINE_MS / 1000):
-            while await row.count() != 1:
-                await page.get_by_role("button", name="Look again").click()
-                await asyncio.sleep(0.2)
+        await _look_until_there(page, row)
     await row.get_by_role("button", name="Drop").click()
     await page.get_by_role("dialog").get_by_role("button", name="Drop it").click()
     await expect(page.get_by_text("No dead letters.")).to_be_visible()
